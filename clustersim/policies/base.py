@@ -7,7 +7,7 @@ Views are read-only; what a policy may not know (output lengths) is not in them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -93,8 +93,14 @@ class ReplicaView(Protocol):
     def block_tokens(self) -> int:
         """Tokens in a block."""
     @property
+    def watermark_blocks(self) -> int:
+        """Blocks that admission keeps free for the growth of what runs."""
+    @property
+    def decode_blocks(self) -> int:
+        """Blocks that one more token for every running sequence takes."""
+    @property
     def free_kv_tokens(self) -> int:
-        """Tokens that fit in the free blocks, less the watermark kept for growth."""
+        """Tokens that fit in the free blocks, less the watermark and what the next decode takes."""
 
 
 class All(Enum):
@@ -130,6 +136,10 @@ class BatchingPolicy(Policy):
     every_iteration: ClassVar[bool] = False
     """True: ask at every iteration. False: a pure decode step holds until an arrival, a completion
     or a lack of memory changes what the policy can see, so the engine may jump."""
+    reserves_limit: ClassVar[bool] = False
+    """True: cache for the longest allowed output is reserved at admission (no paging)."""
+    holds_batch: ClassVar[bool] = False
+    """True: a finished sequence keeps its place until the whole batch has finished."""
 
     @abstractmethod
     def next_step(self, view: ReplicaView) -> Step:
@@ -199,8 +209,3 @@ class ArrivalShape(Policy):
 def blocks_for(tokens: int, block_tokens: int) -> int:
     """Return the blocks that *tokens* need."""
     return -(-tokens // block_tokens)
-
-
-def total(tokens: Iterable[int]) -> int:
-    """Return the sum of token counts."""
-    return sum(tokens)
