@@ -44,7 +44,8 @@ def load_spec(kind: type[S], file: str | Path, overrides: Mapping[str, Any] | No
     file = Path(file)
     document = read_document(file)
     if not isinstance(document.data, dict) and not document.problems:
-        document.problems.append(Problem("", "is empty or not a mapping of fields to values", str(file), 1, 1))
+        message = "is empty or not a mapping of fields to values"
+        document.problems.append(Problem("", message, str(file), 1, 1))
     if document.problems:
         raise SpecError(document.problems)
     for path, value in (overrides or {}).items():
@@ -171,7 +172,8 @@ def _place(file: Path, node: Any) -> Place:
 
 
 def _at(document: Document, path: FieldPath, message: str) -> Problem:
-    place = next((document.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in document.places), None)
+    known = (path[:n] for n in range(len(path), -1, -1) if path[:n] in document.places)
+    place = document.places.get(next(known, ("",)))
     name = ".".join(map(str, path))
     return Problem(name, message, place.file, place.line, place.column) if place else Problem(name, message)
 
