@@ -8,11 +8,13 @@ They are expanded a block at a time, and ranks are found by counting the leading
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+
+from clustersim.record.latency import Columns
 
 BLOCK: Final = 1 << 22
 """Samples expanded at a time."""
@@ -65,7 +67,7 @@ class Samples:
             yield values, np.repeat(self.weight[rows], counts)
 
 
-def samples(iterations: Mapping[str, Any], gaps: Mapping[str, Any]) -> Samples:
+def samples(iterations: Columns, gaps: Columns) -> Samples:
     """Collect the time before each token but a sequence's first: one pass later, or after a gap."""
     step_s, growth_s, later, decoding, fresh = (
         np.asarray(iterations[name])

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from clustersim.errors import UnknownNameError
 
+
+class Columns(Protocol):
+    """A table by its columns: a mapping from name to array, or a DataFrame."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return a column."""
+
+
 LATENCIES: Final = ("ttft_s", "tpot_s", "e2e_s", "queue_s")
 """The latencies of a request that ``latencies`` derives; an SLO may limit any of them."""
 
 
-def latencies(requests: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def latencies(requests: Columns) -> dict[str, np.ndarray]:
     """Derive each request's latencies; a request of one token has no time per output token (NaN)."""
     arrival_s, first_s, finish_s = (_floats(requests, c) for c in ("arrival_s", "first_token_s", "finish_s"))
     later_tokens = _floats(requests, "output_tokens") - 1
@@ -27,9 +35,9 @@ def latencies(requests: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def finished(requests: Mapping[str, Any]) -> np.ndarray:
+def finished(requests: Columns) -> np.ndarray:
     """Tell which requests got all their tokens."""
-    return np.asarray(requests["status"]) == "finished"
+    return np.asarray(np.asarray(requests["status"]) == "finished")
 
 
 def limits(slo: Mapping[str, float | None] | None) -> dict[str, float]:
@@ -40,7 +48,7 @@ def limits(slo: Mapping[str, float | None] | None) -> dict[str, float]:
     return {name: float(limit) for name, limit in (slo or {}).items() if limit is not None}
 
 
-def meets(requests: Mapping[str, Any], slo: Mapping[str, float | None] | None) -> np.ndarray:
+def meets(requests: Columns, slo: Mapping[str, float | None] | None) -> np.ndarray:
     """Tell which requests finished within every limit of *slo*; what a request lacks cannot be late."""
     values, met = latencies(requests), finished(requests)
     for name, limit_s in limits(slo).items():
@@ -48,5 +56,5 @@ def meets(requests: Mapping[str, Any], slo: Mapping[str, float | None] | None) -
     return met
 
 
-def _floats(requests: Mapping[str, Any], column: str) -> np.ndarray:
+def _floats(requests: Columns, column: str) -> np.ndarray:
     return np.asarray(requests[column], dtype=np.float64)

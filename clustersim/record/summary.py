@@ -54,44 +54,40 @@ def _waits() -> Iterator[Metric]:
             yield Metric(f"{name}_{statistic}_s", f"{label} {statistic}", "s", "lower", f"{word} {doc}.")
 
 
-def _metric(name: str, label: str, unit: str, better: Better, doc: str) -> Metric:
-    return Metric(name, label, unit, better, doc)
-
-
 METRICS: Final[tuple[Metric, ...]] = (
-    _metric("requests", "Requests", "", "", "Requests that arrived."),
-    _metric("finished", "Finished", "", "higher", "Requests that got all their tokens."),
-    _metric("rejected", "Rejected", "", "lower", "Requests that were rejected or dropped."),
-    _metric("duration_s", "Duration", "s", "", "From the first arrival to the last finish."),
-    _metric(
+    Metric("requests", "Requests", "", "", "Requests that arrived."),
+    Metric("finished", "Finished", "", "higher", "Requests that got all their tokens."),
+    Metric("rejected", "Rejected", "", "lower", "Requests that were rejected or dropped."),
+    Metric("duration_s", "Duration", "s", "", "From the first arrival to the last finish."),
+    Metric(
         "request_rate_per_s",
         "Offered load",
         "requests/s",
         "",
         "Arrivals per second between the first and the last arrival.",
     ),
-    _metric(
+    Metric(
         "throughput_requests_per_s",
         "Finished requests",
         "requests/s",
         "higher",
         "Finished requests per second of the duration.",
     ),
-    _metric(
+    Metric(
         "throughput_tokens_per_s",
         "Throughput",
         "tokens/s",
         "higher",
         "Output tokens of finished requests per second of the duration.",
     ),
-    _metric(
+    Metric(
         "throughput_tokens_per_s_per_accelerator",
         "Throughput per accelerator",
         "tokens/s",
         "higher",
         "Output tokens of finished requests per second of the duration and accelerator.",
     ),
-    _metric(
+    Metric(
         "total_tokens_per_s",
         "Prompt and output tokens",
         "tokens/s",
@@ -99,61 +95,61 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Prompt and output tokens of finished requests per second of the duration.",
     ),
     *_waits(),
-    _metric(
+    Metric(
         "goodput_requests_per_s",
         "Goodput",
         "requests/s",
         "higher",
         "Finished requests within every limit of the SLO per second of the duration; empty without an SLO.",
     ),
-    _metric(
+    Metric(
         "slo_attainment_share",
         "SLO attainment",
         "share",
         "higher",
         "Share of all requests, the rejected included, within every limit of the SLO; empty without an SLO.",
     ),
-    _metric(
+    Metric(
         "batch_mean_sequences",
         "Mean batch",
         "sequences",
         "",
         "Sequences that a forward pass advanced by a token, mean over passes.",
     ),
-    _metric(
+    Metric(
         "busy_share",
         "Busy",
         "share",
         "",
         "Share of the replicas' time, from the first arrival to the last finish, spent in forward passes.",
     ),
-    _metric(
+    Metric(
         "kv_peak_share",
         "KV cache peak",
         "share",
         "",
         "Largest share of one replica's key-value blocks in use at the end of a stretch of passes.",
     ),
-    _metric("preemptions", "Preemptions", "", "lower", "How often requests were preempted, in all."),
-    _metric(
+    Metric("preemptions", "Preemptions", "", "lower", "How often requests were preempted, in all."),
+    Metric(
         "energy_j",
         "Energy",
         "J",
         "lower",
         "Energy of the accelerator boards over the metered time, idling included.",
     ),
-    _metric(
+    Metric(
         "energy_j_per_token",
         "Energy per output token",
         "J",
         "lower",
         "Energy divided by the output tokens of finished requests.",
     ),
-    _metric(
+    Metric(
         "mean_power_w",
         "Mean power",
         "W",
-        "lower",
+        "",
         "Energy divided by the metered time, all accelerator boards together.",
     ),
 )
