@@ -1,4 +1,4 @@
-"""A small serving run, made by a few lines of first-come-first-served batching, in the shape of a run folder."""
+"""A small serving run, made by a few lines of first-come-first-served batching, as a run folder."""
 
 from __future__ import annotations
 
