@@ -8,8 +8,13 @@ of one replica: divided by its tensor-parallel ranks, summed over its layers.
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from clustersim.kernels import kernel
+
+Array = np.ndarray[Any, Any]
 
 # Places in the parameter vector ``StepPrices.prefill``.
 LAUNCH_S = 0
@@ -36,11 +41,9 @@ WINDOW_TOKENS = 10
 """Length of the sliding window, 0 if none."""
 SIZE = 11
 
-_TILE_ROWS = 128
-
 
 @kernel
-def prefill_work(p, chunk, past):  # type: ignore[no-untyped-def]
+def prefill_work(p: Array, chunk: int, past: int) -> tuple[float, float, float]:
     """Return (compute seconds, memory seconds, items) of *chunk* new tokens after *past* cached ones."""
     context = chunk + past
     pairs = chunk * past + 0.5 * chunk * (chunk + 1.0)
@@ -57,7 +60,7 @@ def prefill_work(p, chunk, past):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def prefill_parts(p, compute, memory, items):  # type: ignore[no-untyped-def]
+def prefill_parts(p: Array, compute: float, memory: float, items: float) -> tuple[float, float, float]:
     """Return (compute, memory, launch) seconds of a pass from the sums of ``prefill_work`` over its chunks."""
     compute = compute / min(1.0, items ** p[5])
     if compute <= 0.0 and memory <= 0.0:
