@@ -67,7 +67,7 @@ def _decoded(iterations: pd.DataFrame, at_s: np.ndarray) -> np.ndarray:
     for _, rows in iterations.groupby("replica"):
         rows = rows.sort_values("start_s")
         track = exact.Track(rows["start_s"].to_numpy(), rows["duration_s"].to_numpy())
-        count, batch = rows["count"].to_numpy(), rows["decode_sequences"].to_numpy()
+        count, batch = (rows[c].to_numpy(dtype=np.float64) for c in ("count", "decode_sequences"))
         step_s, growth_s = rows["step_s"].to_numpy(), rows["growth_s"].to_numpy()
         whole = np.concatenate([[0.0], np.cumsum(count * batch)])
         row, ran_s = track.place(at_s)

@@ -69,16 +69,17 @@ class Samples:
 
 def samples(iterations: Columns, gaps: Columns) -> Samples:
     """Collect the time before each token but a sequence's first: one pass later, or after a gap."""
-    step_s, growth_s, later, decoding, fresh = (
-        np.asarray(iterations[name])
-        for name in ("step_s", "growth_s", "count", "decode_sequences", "fresh_sequences")
+    step_s, growth_s = np.asarray(iterations["step_s"]), np.asarray(iterations["growth_s"])
+    count, decoding, fresh = (
+        np.asarray(iterations[name], dtype=np.int64)
+        for name in ("count", "decode_sequences", "fresh_sequences")
     )
-    flat = np.flatnonzero((later > 1) & (growth_s == 0.0) & (decoding > 0))
-    grows = np.flatnonzero((later > 1) & (growth_s != 0.0) & (decoding > 0))
-    gap_s, sequences = np.asarray(gaps["gap_s"]), np.asarray(gaps["sequences"])
+    flat = np.flatnonzero((count > 1) & (growth_s == 0.0) & (decoding > 0))
+    grows = np.flatnonzero((count > 1) & (growth_s != 0.0) & (decoding > 0))
+    gap_s, sequences = np.asarray(gaps["gap_s"]), np.asarray(gaps["sequences"], dtype=np.int64)
     values = np.concatenate([step_s[fresh > 0], step_s[flat], gap_s[sequences > 0]])
-    weights = np.concatenate([fresh[fresh > 0], decoding[flat] * (later[flat] - 1), sequences[sequences > 0]])
-    return Samples(values, weights, step_s[grows], growth_s[grows], later[grows] - 1, decoding[grows])
+    weights = np.concatenate([fresh[fresh > 0], decoding[flat] * (count[flat] - 1), sequences[sequences > 0]])
+    return Samples(values, weights, step_s[grows], growth_s[grows], count[grows] - 1, decoding[grows])
 
 
 def quantiles(data: Samples, shares: Sequence[float]) -> np.ndarray:

@@ -1,1 +1,20 @@
-"""."""
+"""Runs read back: tables, summaries, comparisons."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Comparison": "compare",
+    "Run": "run",
+    "Sweep": "sweep",
+    "compare": "compare",
+    "open_results": "sweep",
+    "summary": "metrics",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"clustersim.results.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'clustersim.results' has no attribute {name!r}")

@@ -102,7 +102,8 @@ def _replicas(tables: Mapping[str, Columns], context: Mapping[str, Any]) -> dict
     replicas = float(context.get("replicas") or math.nan)
     return {
         "batch_mean_sequences": _ratio(
-            float(np.dot(steps["decode_sequences"], steps["count"])), float(steps["count"].sum())
+            float(np.dot(steps["decode_sequences"].astype(np.float64), steps["count"])),
+            float(steps["count"].sum()),
         ),
         "busy_share": _ratio(float(steps["duration_s"].sum()), span_s(requests) * replicas),
         "kv_peak_share": _ratio(float(blocks), float(context.get("kv_blocks_total") or math.nan)),
