@@ -6,18 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-try:
+numba: Any = None
+with suppress(ImportError):
     import numba
-except ImportError:
-    numba = None  # type: ignore[assignment]
 
 
 def kernel(function: F) -> F:
-    """Compile *function* (cached on disk) if numba is there; return it as it is otherwise."""
+    """Compile *function* for other kernels to call; return it as it is where numba is not installed."""
     if numba is None:
         return function
-    return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled: F = numba.njit(error_model="numpy", **options)(function)
+    return compiled
+
+
+def entry(function: F) -> F:
+    """Compile *function*, which Python calls, and keep the result on disk for the next process."""
+    if numba is None:
+        return function
+    compiled: F = numba.njit(cache=True, error_model="numpy")(function)
+    return compiled

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from clustersim.kernels import kernel
+from clustersim.kernels import entry
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ WINDOW_TOKENS = 10
 SIZE = 11
 
 
-@kernel
+@entry
 def prefill_work(p: Array, chunk: int, past: int) -> tuple[float, float, float]:
     """Return (compute seconds, memory seconds, items) of *chunk* new tokens after *past* cached ones."""
     context = chunk + past
@@ -59,9 +59,9 @@ def prefill_work(p: Array, chunk: int, past: int) -> tuple[float, float, float]:
     return compute, memory, p[4] * math.ceil(chunk / 128.0)
 
 
-@kernel
+@entry
 def prefill_parts(p: Array, compute: float, memory: float, items: float) -> tuple[float, float, float]:
-    """Return (compute, memory, launch) seconds of a pass from the sums of ``prefill_work`` over its chunks."""
+    """Return a pass's (compute, memory, launch) seconds from the sums of ``prefill_work`` over its chunks."""
     compute = compute / min(1.0, items ** p[5])
     if compute <= 0.0 and memory <= 0.0:
         return 0.0, 0.0, p[0]

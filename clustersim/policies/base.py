@@ -36,27 +36,39 @@ class RequestView(Protocol):
     @property
     def id(self) -> int:
         """Number of the request, in order of arrival."""
+
     @property
     def arrival_s(self) -> float:
         """When it arrived."""
+
     @property
     def prompt_tokens(self) -> int:
         """Tokens of its prompt."""
+
     @property
     def prefill_left(self) -> int:
         """Tokens that must still be prefilled before it decodes (recomputed ones included)."""
+
     @property
     def generated_tokens(self) -> int:
         """Output tokens it has so far."""
+
     @property
     def context_tokens(self) -> int:
-        """Tokens it has in the key-value cache."""
+        """Tokens whose keys and values are kept, in the cache or, swapped out, in host memory."""
+
+    @property
+    def last_token_s(self) -> float:
+        """When it got its last token; its arrival if it has none."""
+
     @property
     def limit_tokens(self) -> int:
         """The most output tokens its client allows."""
+
     @property
     def tenant(self) -> str:
         """Who sent it; empty if the workload names no tenants."""
+
     @property
     def random(self) -> tuple[float, float]:
         """Two numbers in [0, 1), drawn once for this request, for policies that toss coins."""
@@ -68,36 +80,47 @@ class ReplicaView(Protocol):
     @property
     def index(self) -> int:
         """Number of the replica."""
+
     @property
     def now_s(self) -> float:
         """The time."""
+
     @property
     def waiting(self) -> Sequence[RequestView]:
         """Requests not yet started (or preempted), first come first."""
+
     @property
     def prefilling(self) -> Sequence[RequestView]:
         """Requests whose prompt is partly computed, in order of admission."""
+
     @property
     def running(self) -> Sequence[RequestView]:
         """Requests that decode, in order of admission."""
+
     @property
     def paused(self) -> Sequence[RequestView]:
         """Requests that could decode and keep their cache, but were not in the last step."""
+
     @property
     def free_kv_blocks(self) -> int:
         """Blocks of key-value cache that nobody holds."""
+
     @property
     def total_kv_blocks(self) -> int:
         """All blocks of key-value cache."""
+
     @property
     def block_tokens(self) -> int:
         """Tokens in a block."""
+
     @property
     def watermark_blocks(self) -> int:
         """Blocks that admission keeps free for the growth of what runs."""
+
     @property
     def decode_blocks(self) -> int:
         """Blocks that one more token for every running sequence takes."""
+
     @property
     def free_kv_tokens(self) -> int:
         """Tokens that fit in the free blocks, less the watermark and what the next decode takes."""
@@ -122,8 +145,11 @@ class Step:
     """
 
     prefill: dict[RequestView, int] = field(default_factory=dict)
+    """Tokens by request; 0 brings back one that waits swapped out (its ``prefill_left`` is 0)."""
     decode: All | Sequence[RequestView] = ()
     preempt: Sequence[RequestView] = ()
+    passes: int = 0
+    """Ask again after at most so many passes; 0 = when something changes that the policy can see."""
 
     def __bool__(self) -> bool:
         return bool(self.prefill) or self.decode is ALL or bool(self.decode)
@@ -152,15 +178,19 @@ class FleetView(Protocol):
     @property
     def count(self) -> int:
         """Number of replicas."""
+
     @property
     def outstanding(self) -> np.ndarray:
         """Requests sent to each replica and not finished, the running ones included."""
+
     @property
     def waiting(self) -> np.ndarray:
         """Requests that wait at each replica."""
+
     @property
     def pending_tokens(self) -> np.ndarray:
         """Prompt tokens that each replica must still compute."""
+
     @property
     def kv_blocks(self) -> np.ndarray:
         """Blocks of key-value cache in use at each replica."""

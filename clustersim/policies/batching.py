@@ -62,21 +62,25 @@ class RuleBatching(BatchingPolicy):
                 budget -= step.prefill[seq]
         if size <= rules.refill_below and free >= 0:
             self._admit(view, step, (budget, free, size))
-        if view.running and (rules.mixed or not step.prefill):
+        back = any(tokens == 0 for tokens in step.prefill.values())
+        if (view.running or back) and (rules.mixed or not any(step.prefill.values())):
             step.decode = ALL
         return step
 
     def _admit(self, view: ReplicaView, step: Step, room: tuple[int, int, int]) -> None:
         rules, (budget, free, size) = self.rules(), room
         for seq in sorted(view.waiting, key=lambda s: (self.key(s), s.id)):
-            reserve = seq.prompt_tokens + seq.limit_tokens if self.reserves_limit else seq.prefill_left
-            need = blocks_for(reserve, view.block_tokens)
+            left = seq.prefill_left
+            reserve = seq.prompt_tokens + seq.limit_tokens if self.reserves_limit else left
+            need = blocks_for(reserve or seq.context_tokens + 1, view.block_tokens)
             fits = need <= free - (view.watermark_blocks if size else 0)
-            chunk = min(seq.prefill_left, budget) if rules.chunked else seq.prefill_left
-            if size >= rules.max_batch or not fits or chunk <= 0 or (chunk > budget and step.prefill):
+            chunk = min(left, max(budget, 0)) if rules.chunked else left
+            late = left > 0 and (chunk <= 0 or (chunk > budget and any(step.prefill.values())))
+            if size >= rules.max_batch or not fits or late:
                 break
             step.prefill[seq] = chunk
-            budget, free, size = budget - chunk, free - need, size + 1
+            budget -= chunk if left else int(rules.mixed)
+            free, size = free - need, size + 1
 
 
 class Static(RuleBatching):

@@ -121,7 +121,7 @@ def _build(node: Any, at: FieldPath, file: Path, seen: tuple[Path, ...], documen
         return dict(_items(node, at, file, seen, document))
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, (*at, i), file, seen, document) for i, child in enumerate(node.value)]
-    value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+    value = yaml.SafeLoader("").construct_object(node)
     if isinstance(value, str) and value.endswith((".yaml", ".yml", ".json")) and at and at[0] != "sweep":
         return _include(value, node, at, file, seen, document)
     return value
@@ -201,10 +201,16 @@ def _short(value: Any) -> str:
 def _fields(kind: Any, path: FieldPath, data: Any) -> list[str]:
     """Return the names of the fields that the model at *path* has."""
     for key in path:
-        data = data[key] if isinstance(data, (dict, list)) else None
+        data = _child(data, key)
         info = getattr(kind, "model_fields", {}).get(key)
         kind = _model(info.annotation if info else None, info.metadata if info else (), data)
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _child(data: Any, key: str | int) -> Any:
+    if isinstance(data, dict):
+        return data.get(key)
+    return data[key] if isinstance(data, list) and isinstance(key, int) and key < len(data) else None
 
 
 def _model(annotation: Any, metadata: Any, data: Any) -> Any:

@@ -1,0 +1,273 @@
+"""A replica whose batching policy is written in Python: a SimPy process that asks, checks and spends."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import simpy
+
+from clustersim.errors import ClusterSimError, PolicyError
+from clustersim.policies import ALL, Policy, RequestView, Step
+from clustersim.sim.serving import batch, core, drive, state
+from clustersim.sim.serving.state import State
+from clustersim.sim.serving.views import Request
+
+if TYPE_CHECKING:
+    from clustersim.sim.serving.fleet import Fleet
+
+Process = Generator[simpy.Event, Any, None]
+
+_BY_ID = attrgetter("id")
+
+
+@contextmanager
+def policy_errors(policy: Policy, method: str) -> Iterator[None]:
+    """Turn whatever a policy raises into one PolicyError that says where in its file."""
+    try:
+        yield
+    except ClusterSimError:
+        raise
+    except Exception as error:
+        trace, place = error.__traceback__, ""
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if policy.source is not None and code.co_filename == str(policy.source):
+                place = f"{policy.source.name}:{trace.tb_lineno}: "
+            trace = trace.tb_next
+        raise PolicyError(
+            f"{place}{type(policy).__name__}.{method} raised {type(error).__name__}: {error}"
+        ) from error
+
+
+class AskedReplica:
+    """Asks its policy for a step, checks it, lets the core carry it out, and sleeps until its end."""
+
+    def __init__(self, env: simpy.Environment, index: int, fleet: Fleet):
+        self.env, self.index, self.fleet = env, index, fleet
+        self.policy = fleet.plan.batching
+        self.waiting: list[Request] = []
+        self._paused: dict[int, Request] = {}
+        self._just_preempted: set[RequestView] = set()
+        self._alarm = 0
+        self._wake = env.event()
+        env.process(self._serve())
+
+    # -- the view ------------------------------------------------------------------------------
+
+    @property
+    def now_s(self) -> float:
+        return float(self.env.now)
+
+    @property
+    def prefilling(self) -> list[Request]:
+        return self._listed(state.PRE_HEAD)
+
+    @property
+    def running(self) -> list[Request]:
+        return self._listed(state.RUN_HEAD)
+
+    @property
+    def paused(self) -> list[Request]:
+        return list(self._paused.values())
+
+    @property
+    def free_kv_blocks(self) -> int:
+        return self._int(state.FREE)
+
+    @property
+    def total_kv_blocks(self) -> int:
+        return self.fleet.plan.memory.blocks
+
+    @property
+    def block_tokens(self) -> int:
+        return self.fleet.plan.memory.block_tokens
+
+    @property
+    def watermark_blocks(self) -> int:
+        return self.fleet.plan.memory.watermark_blocks
+
+    @property
+    def decode_blocks(self) -> int:
+        return int(batch.growth_blocks(self._s, self.index, 1))
+
+    @property
+    def free_kv_tokens(self) -> int:
+        free = self.free_kv_blocks - self.watermark_blocks - self.decode_blocks
+        return max(0, free) * self.block_tokens
+
+    # -- the process ---------------------------------------------------------------------------
+
+    def receive(self, req: int) -> None:
+        """Take a request into the queue; wake the replica, or end its leap with the pass in flight."""
+        drive.take(self._s, self.index, req)
+        insort(self.waiting, Request(self.fleet, req), key=_BY_ID)
+        if self._int(state.PASSES) == 0:
+            self._ring(0.0)
+        elif self._int(state.PASSES) > 1:
+            drive.truncate(self._s, self.index, self.env.now)
+            self._ring(self._s.floats[self.index, state.END] - self.env.now)
+
+    def _serve(self) -> Process:
+        while True:
+            self._wake = self.env.event()
+            yield self._wake
+            yield self.env.timeout(0)  # whatever else arrives at this instant is seen
+            self._s.floats[self.index, state.CLOCK] = self.env.now
+            while self._step():
+                self._wake = self.env.event()
+                self._ring(self._s.floats[self.index, state.END] - self.env.now)
+                yield self._wake
+                self._s.floats[self.index, state.END] = self.env.now
+                core.apply(self._s, self.index)
+                self._s.ints[self.index, state.READY] = 0
+                yield self.env.timeout(0)
+
+    def _step(self) -> bool:
+        """Ask for a step and begin it; False if there is nothing to do."""
+        self.fleet.make_space()
+        with policy_errors(self.policy, "next_step"):
+            step = self.policy.next_step(self)
+        if not isinstance(step, Step):
+            raise self._broken(f"returned {step!r}, which is no Step")
+        if not step:
+            return False
+        self._just_preempted.clear()
+        for seq in step.preempt:
+            self._preempt(seq)
+        for seq in step.prefill:
+            if self._s.req[seq.id, state.STATUS] == state.SWAPPED_OUT:
+                self._swap_in(seq)
+        decodes = self._choose_batch(step)
+        if decodes:
+            self._make_room()
+        self._choose_chunks(step)
+        if not decodes and self._int(state.CHUNKS) == 0:
+            return False
+        self._begin(step, decodes)
+        return True
+
+    def _begin(self, step: Step, decodes: bool) -> None:
+        leap = 1 if self.policy.every_iteration or not self.fleet.plan.leap else step.passes or 1 << 40
+        core.begin(self._s, self.index, decodes, 1 if self._just_preempted else leap)
+
+    def _choose_batch(self, step: Step) -> bool:
+        """Pause and resume sequences so that the chosen ones decode; say whether any does."""
+        if step.decode is ALL:
+            chosen = {seq.id for seq in (*self.running, *self.paused)}
+        else:
+            chosen = {seq.id for seq in step.decode}
+            if len(chosen) != len(step.decode):
+                raise self._broken("decodes a sequence twice")
+        if not chosen:
+            return False
+        for seq in self.running:
+            if seq.id not in chosen:
+                drive.pause(self._s, self.index, seq.id)
+                self._paused[seq.id] = seq
+        for req in sorted(chosen):
+            if self._s.req[req, state.REPLICA] != self.index or self._s.req[req, state.STATUS] not in (
+                state.RUNNING,
+                state.PAUSED,
+            ):
+                raise self._broken(f"decodes request {req}, which does not run")
+            if req in self._paused:
+                drive.resume(self._s, self.index, req)
+                del self._paused[req]
+        return True
+
+    def _choose_chunks(self, step: Step) -> None:
+        self._s.ints[self.index, state.CHUNKS] = 0
+        for seq, tokens in step.prefill.items():
+            status = self._s.req[seq.id, state.STATUS]
+            if seq in self._just_preempted or (status == state.RUNNING and tokens == 0):
+                continue
+            if self._s.req[seq.id, state.REPLICA] != self.index or status not in (
+                state.WAITING,
+                state.PREFILLING,
+            ):
+                raise self._broken(f"prefills request {seq.id}, which does not wait")
+            if not 0 < tokens <= seq.prefill_left:
+                raise self._broken(
+                    f"prefills {tokens} tokens of request {seq.id}, {seq.prefill_left} are left"
+                )
+            if status == state.WAITING:
+                self._admit(seq)
+            core.add_chunk(self._s, self.index, seq.id, tokens)
+
+    def _admit(self, seq: RequestView) -> None:
+        need = int(batch.needed_blocks(self._s, seq.id))
+        if need > self.free_kv_blocks:
+            raise self._broken(
+                f"admits request {seq.id}, which needs {need} cache blocks; {self.free_kv_blocks} are free"
+            )
+        limit = int(self._s.rules[state.MAX_BATCH])
+        if self._int(state.RUN) + self._int(state.PREF) + len(self._paused) >= limit:
+            raise self._broken(f"admits request {seq.id} to a full batch of {limit}")
+        self._forget(seq)
+        batch.admit(self._s, self.index, seq.id)
+
+    def _swap_in(self, seq: RequestView) -> None:
+        if int(batch.needed_blocks(self._s, seq.id)) > self.free_kv_blocks:
+            raise self._broken(f"swaps request {seq.id} in without free cache blocks")
+        self._forget(seq)
+        batch.swap_in(self._s, self.index, seq.id)
+
+    def _forget(self, seq: RequestView) -> None:
+        self.waiting = [other for other in self.waiting if other.id != seq.id]
+        self._s.ints[self.index, state.WAIT] -= 1
+
+    def _preempt(self, seq: RequestView) -> None:
+        held = (state.RUNNING, state.PREFILLING, state.PAUSED)
+        if self._s.req[seq.id, state.REPLICA] != self.index or self._s.req[seq.id, state.STATUS] not in held:
+            raise self._broken(f"preempts request {seq.id}, which holds no cache")
+        drive.evict(self._s, self.index, seq.id)
+        self._paused.pop(seq.id, None)
+        insort(self.waiting, Request(self.fleet, seq.id), key=_BY_ID)
+
+    def _make_room(self) -> None:
+        """Preempt the newest while the chosen batch lacks a block for its next token."""
+        while (victim := int(drive.newest(self._s, self.index))) >= 0:
+            if self._paused:
+                victim = next(reversed(self._paused))
+            elif self._int(state.RUN) + self._int(state.PREF) <= 1:
+                raise self._broken("leaves one sequence without a cache block for its next token")
+            seq = Request(self.fleet, victim)
+            self._just_preempted.add(seq)
+            self._preempt(seq)
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    @property
+    def _s(self) -> State:
+        return self.fleet.state
+
+    def _int(self, column: int) -> int:
+        return int(self._s.ints[self.index, column])
+
+    def _listed(self, head: int) -> list[Request]:
+        found, req = [], self._int(head)
+        while req >= 0:
+            found.append(Request(self.fleet, req))
+            req = int(self._s.req[req, state.AFTER])
+        return found
+
+    def _ring(self, delay_s: float) -> None:
+        """Wake the process after *delay_s*, unless it is rung again before."""
+        self._alarm += 1
+        alarm = self._alarm
+
+        def wake(_: simpy.Event) -> None:
+            if alarm == self._alarm and not self._wake.triggered:
+                self._wake.succeed()
+
+        self.env.timeout(max(0.0, delay_s)).callbacks.append(wake)
+
+    def _broken(self, what: str) -> PolicyError:
+        place = f"{self.policy.source.name}: " if self.policy.source else ""
+        return PolicyError(
+            f"{place}{type(self.policy).__name__} {what} (replica {self.index}, {self.env.now:.6g} s)"
+        )

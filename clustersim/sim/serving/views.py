@@ -1,0 +1,128 @@
+"""What policies written in Python are shown: thin read-only windows on the arrays of the core."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from clustersim.sim.serving import drive, state
+from clustersim.sim.serving.state import State
+from clustersim.workload import Requests
+
+_KEEPS_CACHE = (state.PREFILLING, state.PAUSED, state.SWAPPED_OUT)
+
+
+class Owner(Protocol):
+    """Whoever holds the arrays that a request stands in."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def requests(self) -> Requests: ...
+
+
+class Request:
+    """A request as policies see it; equal to another only if it is the same."""
+
+    __slots__ = ("_owner", "id")
+
+    def __init__(self, owner: Owner, request: int):
+        self._owner, self.id = owner, request
+
+    def __repr__(self) -> str:
+        return f"request {self.id}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return self.id
+
+    @property
+    def arrival_s(self) -> float:
+        return float(self._owner.requests.arrival_s[self.id])
+
+    @property
+    def prompt_tokens(self) -> int:
+        return int(self._owner.state.req[self.id, state.PROMPT])
+
+    @property
+    def limit_tokens(self) -> int:
+        return int(self._owner.state.req[self.id, state.LIMIT])
+
+    @property
+    def prefill_left(self) -> int:
+        s, i = self._owner.state, self.id
+        if s.req[i, state.STATUS] == state.NEW:
+            return int(s.req[i, state.PROMPT])
+        return (
+            int(s.req[i, state.TARGET] - s.req[i, state.DONE])
+            if s.req[i, state.STATUS] in (state.WAITING, state.PREFILLING)
+            else 0
+        )
+
+    @property
+    def generated_tokens(self) -> int:
+        s, i = self._owner.state, self.id
+        if s.req[i, state.STATUS] == state.RUNNING:
+            return int(
+                s.req[i, state.OUTPUT] - s.req[i, state.ALIVE] + s.ints[s.req[i, state.REPLICA], state.IT]
+            )
+        return int(s.req[i, state.GENERATED])
+
+    @property
+    def context_tokens(self) -> int:
+        s, i = self._owner.state, self.id
+        if s.req[i, state.STATUS] == state.RUNNING:
+            return int(s.req[i, state.OFFSET] + s.ints[s.req[i, state.REPLICA], state.IT])
+        return int(s.req[i, state.DONE]) if s.req[i, state.STATUS] in _KEEPS_CACHE else 0
+
+    @property
+    def last_token_s(self) -> float:
+        s, i = self._owner.state, self.id
+        if s.req[i, state.STATUS] == state.RUNNING:
+            return float(s.floats[s.req[i, state.REPLICA], state.SYNC])
+        return (
+            self.arrival_s
+            if s.req_t[i, state.LAST_S] != s.req_t[i, state.LAST_S]
+            else float(s.req_t[i, state.LAST_S])
+        )
+
+    @property
+    def tenant(self) -> str:
+        names = self._owner.requests.tenant
+        return names[self.id] if names is not None else ""
+
+    @property
+    def random(self) -> tuple[float, float]:
+        first, second = self._owner.state.req_t[self.id, state.COIN : state.COIN + 2].tolist()
+        return first, second
+
+
+class Columns:
+    """The replicas of a fleet as columns, for routers and admission policies written in Python."""
+
+    def __init__(self, fleet_state: State):
+        self.state = fleet_state
+        self.now_s = 0.0
+
+    @property
+    def count(self) -> int:
+        return int(self.state.ints.shape[0])
+
+    @property
+    def outstanding(self) -> np.ndarray[Any, Any]:
+        return self.state.ints[:, state.OUTSTANDING].copy()
+
+    @property
+    def waiting(self) -> np.ndarray[Any, Any]:
+        return self.state.ints[:, state.WAIT].copy()
+
+    @property
+    def pending_tokens(self) -> np.ndarray[Any, Any]:
+        return self.state.ints[:, state.PENDING].copy()
+
+    @property
+    def kv_blocks(self) -> np.ndarray[Any, Any]:
+        return np.array([drive.look(self.state, r, -1, self.now_s) for r in range(self.count)])
