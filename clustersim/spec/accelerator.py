@@ -53,7 +53,7 @@ class Accelerator(Spec):
     processors: int | None = Field(None, gt=0)
     """Streaming multiprocessors, compute units or cores."""
     clock: Hertz | None = None
-    """The clock at which the peaks hold."""
+    """The highest clock; vendors state the peaks of some cards at a lower one."""
     link: Link = "none"
     link_bandwidth: BytesPerSecond = 0.0
     """Scale-up bandwidth to all peers together, one direction."""

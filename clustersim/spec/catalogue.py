@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -57,7 +58,7 @@ def show(name: str) -> str:
     raise UnknownNameError("card", name, (known for each in FOLDERS for known in _files(each)))
 
 
-def _files(kind: str) -> Mapping[str, Any]:
+def _files(kind: str) -> Mapping[str, Path]:
     try:
         return card_files(FOLDERS[kind])
     except ClusterSimError:
@@ -82,17 +83,16 @@ def _source(data: Mapping[str, Any]) -> str:
 
 
 def _plain(data: Mapping[str, Any]) -> str:
-    text = next(
-        (data[key] for key in ("summary", "title", "description", "note", "name") if data.get(key)), ""
-    )
-    return str(text).strip().split("\n")[0]
+    keys = ("summary", "title", "description", "note", "name")
+    return str(next((data[key] for key in keys if data.get(key)), "")).strip().split("\n")[0]
 
 
 def _accelerator(data: Mapping[str, Any]) -> str:
     peaks = data["compute"]
     fastest = next(name for name in ("bf16", "fp16", "fp32", "int8") if name in peaks)
+    vendor, name = data["vendor"], data["name"]
     return (
-        f"{data['vendor']} {data['name']}, {data['year']}: {peaks[fastest]} {fastest}, "
+        f"{vendor} {name.removeprefix(vendor).strip()}, {data['year']}: {peaks[fastest]} {fastest}, "
         f"{data['memory']} at {data['memory_bandwidth']}, {data['power']}"
     )
 

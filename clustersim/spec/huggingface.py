@@ -43,6 +43,8 @@ def from_config(config: Mapping[str, Any]) -> Fields:
     text = {**config, **config.get("text_config", {})}
     read = _Config({**DEFAULTS.get(model_type, {}), **text}, model_type)
     fields = READERS[model_type](read)
+    if fields.get("experts", {}).get("layers") == fields["layers"]:
+        del fields["ffn"]
     name = str(config.get("_name_or_path") or "").rstrip("/").rpartition("/")[2]
     return {"name": name or model_type, "family": model_type, **fields}
 
