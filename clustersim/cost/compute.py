@@ -176,7 +176,9 @@ def decode_attention(
 ) -> DecodeSlopes:
     """Return the slopes of decode attention, affine in sequences and context by the form of its roofline."""
     bandwidth = curve.memory_share * accelerator.memory_bandwidth
-    compute_s = operator.decode_pair_flop / (curve.compute_share * accelerator.flop_per_s("bf16"))
+    peak = accelerator.flop_per_s("bf16")
+    unpack_s = operator.context_elements * curve.element_flop / peak
+    compute_s = max(operator.decode_pair_flop / (curve.compute_share * peak), unpack_s)
     memory_s = operator.context_elements * kv_bytes / bandwidth
     compute, memory = norm_parts(np.array(compute_s), np.array(memory_s), curve.norm)
     query_s = 2.0 * operator.new_elements / bandwidth

@@ -84,7 +84,13 @@ class PrefillCurve(Roofline):
 
 
 class DecodeCurve(Roofline):
-    """Attention of single new tokens: cache reads against query-key products."""
+    """Attention of single new tokens: cache reads against query-key products.
+
+    Where unpacking the cache is what binds, *element_flop* is its cost: operations at the full peak that
+    one cached element takes.
+    """
+
+    element_flop: float = Field(0.0, ge=0)
 
 
 class ExpertCurve(Roofline):
@@ -179,9 +185,14 @@ class Efficiency(Curves):
 
 
 def efficiency_of(accelerator: Accelerator) -> Efficiency:
-    """Return the curves of the generation of *accelerator*, or the generic ones where it has none."""
-    slug = f"{accelerator.vendor}-{accelerator.generation}".lower().replace(" ", "-")
-    return load_efficiency(slug if slug in card_files(FOLDER) else GENERIC)
+    """Return the curves of the generation of *accelerator*, or the generic ones where it has none.
+
+    A card for its kind of link goes first: workstation parts differ from data-centre ones of one generation.
+    """
+    generation = f"{accelerator.vendor}-{accelerator.generation}".lower().replace(" ", "-")
+    known = card_files(FOLDER)
+    names = (f"{generation}-{accelerator.link}", generation, GENERIC)
+    return load_efficiency(next(name for name in names if name in known))
 
 
 def load_efficiency(name: str) -> Efficiency:
