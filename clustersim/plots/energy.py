@@ -31,7 +31,12 @@ def power(table: pd.DataFrame, idle_w: float | None = None, bins: int = 300) -> 
         _layer(figure, rest, bounds_s, (f"{len(energy_j) - len(names)} others", GREY))
     if idle_w:
         floor = {"color": INK, "width": 1, "dash": "dot"}
-        figure.add_hline(y=idle_w * len(energy_j) / 1e3, line=floor, annotation_text="all idle")
+        figure.add_hline(
+            y=idle_w * len(energy_j) / 1e3,
+            line=floor,
+            annotation_text="all idle",
+            annotation_position="top left",
+        )
     return on_time(figure.update_yaxes(rangemode="tozero"), bounds_s[0], bounds_s[-1])
 
 

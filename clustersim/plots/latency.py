@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from clustersim.plots.theme import BLUE, GREY, VERMILION, blank, colors, nothing
-from clustersim.record import intertoken
+from clustersim.record import intertoken, words
 
 POINTS: Final = 2000
 """Most points of a curve: what is left out is thinner than a pixel."""
@@ -21,7 +21,10 @@ WORDS: Final = {
     "queue_s": "time in the queue (s)",
     "itl_s": "time between tokens (s)",
 }
+MARKS: Final = {"p50": 0.5, "p99": 0.99}
+"""The quantiles that are written at a curve."""
 _SPREAD: Final = 50.0
+"""Where the longest wait is so many times the median, the axis is logarithmic."""
 
 
 def latency_cdf(requests: pd.DataFrame, column: str = "ttft_s", slo: float | None = None) -> go.Figure:
@@ -32,7 +35,7 @@ def latency_cdf(requests: pd.DataFrame, column: str = "ttft_s", slo: float | Non
     if not len(values):
         return nothing(figure, "no request finished")
     picked = _ranks(len(values))
-    _curve(figure, values[picked], (picked + 1) / len(values), float(values[len(values) // 2]))
+    _curve(figure, values[picked], (picked + 1) / len(values), np.quantile(values, list(MARKS.values())))
     return figure if slo is None else _limit(figure, slo, float(np.mean(values <= slo)))
 
 
@@ -43,7 +46,7 @@ def itl_cdf(iterations: pd.DataFrame, gaps: pd.DataFrame, slo: float | None = No
     if not data.total:
         return nothing(figure, "no sequence has two tokens")
     x, y = intertoken.curve(data, POINTS)
-    _curve(figure, x, y, float(x[np.searchsorted(y, 0.5)]))
+    _curve(figure, x, y, intertoken.quantiles(data, list(MARKS.values())))
     return figure if slo is None else _limit(figure, slo, float(np.interp(slo, x, y, left=0.0)))
 
 
@@ -53,9 +56,16 @@ def overlay(figures: Mapping[str, go.Figure]) -> go.Figure:
     drawn = go.Figure(layout=first.layout)
     for (name, figure), color in zip(figures.items(), colors(figures).values(), strict=True):
         for trace in figure.data:
-            drawn.add_trace(trace).data[-1].update(name=name, line_color=color, fill=None, showlegend=True)
+            if trace.mode == "lines":
+                drawn.add_trace(trace).data[-1].update(name=name, line_color=color, showlegend=True)
     is_log = any(figure.layout.xaxis.type == "log" for figure in figures.values())
-    return drawn.update_xaxes(type="log" if is_log else "linear", rangemode="normal" if is_log else "tozero")
+    return _scale(drawn, is_log)
+
+
+def _scale(figure: go.Figure, is_log: bool) -> go.Figure:
+    if is_log:
+        return figure.update_xaxes(type="log", dtick="D2")
+    return figure.update_xaxes(type="linear", rangemode="tozero")
 
 
 def _ranks(count: int) -> np.ndarray:
@@ -67,8 +77,8 @@ def _ranks(count: int) -> np.ndarray:
     return np.unique(np.concatenate([even, tail]).astype(np.int64))
 
 
-def _curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, middle: float) -> None:
-    is_log = bool(x[0] > 0 and x[-1] > _SPREAD * middle)
+def _curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, marks: np.ndarray) -> None:
+    is_log = bool(x[0] > 0 and x[-1] > _SPREAD * marks[0])
     start = x[0] if is_log else 0.0
     figure.add_scatter(
         x=np.concatenate([[start], x]),
@@ -78,18 +88,19 @@ def _curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, middle: float) -> No
         hovertemplate="%{y:.2%} within %{x:.4g} s<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(type="log" if is_log else "linear", rangemode="normal" if is_log else "tozero")
+    _scale(figure, is_log)
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    for share, word in ((0.5, "p50"), (0.99, "p99")):
-        place = min(int(np.searchsorted(y, share)), len(x) - 1)
-        _mark(figure, float(x[place]), share, f"{word} {_short(float(x[place]))}")
+    for (word, share), value in zip(MARKS.items(), marks, strict=True):
+        _mark(figure, float(value), share, f"{word} {words.seconds(float(value))}")
 
 
 def _mark(figure: go.Figure, x: float, y: float, text: str) -> None:
     figure.add_scatter(
         x=[x],
         y=[y],
-        mode="markers",
+        mode="markers+text",
+        text=text,
+        textposition="bottom right",
         marker={"size": 7, "color": BLUE},
         hovertemplate=f"{text}<extra></extra>",
         showlegend=False,
@@ -105,12 +116,8 @@ def _limit(figure: go.Figure, slo: float, share: float) -> go.Figure:
         xanchor="left",
         showarrow=False,
         font={"color": VERMILION, "size": 12},
-        text=f" SLO {_short(slo)}: {share:.1%}",
+        text=f" SLO {words.seconds(slo)}: {words.share(share)}",
     )
-
-
-def _short(value_s: float) -> str:
-    return f"{value_s * 1e3:.3g} ms" if value_s < 1.0 else f"{value_s:.3g} s"
 
 
 def lengths(requests: pd.DataFrame) -> go.Figure:

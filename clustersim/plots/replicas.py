@@ -128,10 +128,12 @@ def breakdown(iterations: pd.DataFrame) -> go.Figure:
             text=[f"{x:.0%}" if x >= 0.04 else "" for x in share],
             textposition="inside",
             insidetextanchor="middle",
+            textangle=0,
             insidetextfont={"color": "white"},
             hovertemplate="%{x:.4g} ms a pass, %{customdata[0]:.4g} s in all, %{customdata[1]:.1%}",
         )
-    return figure.update_layout(barmode="stack", legend_traceorder="normal")
+    hide = {"mode": "hide", "minsize": 9}
+    return figure.update_layout(barmode="stack", legend_traceorder="normal", uniformtext=hide)
 
 
 def _passes(rows: pd.DataFrame) -> str:
@@ -139,7 +141,7 @@ def _passes(rows: pd.DataFrame) -> str:
 
 
 KINDS: Final = (("decode", BLUE), ("decode and prefill", GREEN), ("prefill", ORANGE))
-BARS: Final = 6000
+BARS: Final = 4000
 """About the most bars that a browser draws at ease."""
 ROWS: Final = 32
 
@@ -168,12 +170,12 @@ def _draw(figure: go.Figure, rows: pd.DataFrame, name: str, color: str) -> None:
     if len(rows):
         figure.add_bar(
             base=rows["start_s"].to_numpy(),
-            x=rows["duration_s"].to_numpy(),
-            y=rows["replica"].to_numpy(),
+            x=rows["duration_s"].to_numpy(dtype=np.float32),
+            y=rows["replica"].to_numpy(dtype=np.int16),
             orientation="h",
             name=name,
             marker={"color": color, "line": {"width": 0}},
-            customdata=rows[["count", "prefill_tokens", "decode_sequences"]].to_numpy(),
+            customdata=rows[["count", "prefill_tokens", "decode_sequences"]].to_numpy(dtype=np.float32),
             hovertemplate="at %{base:.6g} s for %{x:.4g} s<br>%{customdata[0]:,.4g} passes, "
             "%{customdata[1]:,.0f} prompt tokens, batch %{customdata[2]:,.4g}",
         )

@@ -44,6 +44,7 @@ TEMPLATE: Final = go.layout.Template(
         "height": HEIGHT,
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "namelength": -1},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"},
+        "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": "rgba(128, 137, 150, 0.55)", "activecolor": BLUE},
         "bargap": 0.25,
         "xaxis": _AXIS,
         "yaxis": _AXIS,

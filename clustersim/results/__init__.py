@@ -4,10 +4,11 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "Run": "run",
     "Sweep": "sweep",
-    "compare": "compare",
+    "answer": "headline",
+    "compare": "comparison",
     "open_results": "sweep",
     "summary": "metrics",
 }

@@ -17,8 +17,8 @@ from clustersim.errors import ClusterSimError
 from clustersim.record.latency import latencies, limits
 from clustersim.record.summary import METRICS
 from clustersim.record.tables import TABLES
+from clustersim.record.words import quantity
 from clustersim.results import metrics
-from clustersim.results.words import quantity
 
 HEADLINE: Final = (
     "throughput_tokens_per_s",
@@ -33,7 +33,8 @@ HEADLINE: Final = (
     "energy_j_per_token",
 )
 """The numbers that one asks for first."""
-SHOWN_STRETCHES: Final = 5000
+SHOWN_STRETCHES: Final = 250
+"""Stretches of each replica in the time line of a report: a few pixels each."""
 
 
 class Run:
@@ -131,6 +132,7 @@ class Run:
     def _latency_figures(self) -> dict[str, go.Figure]:
         return {
             "Time to first token": plots.latency_cdf(self.requests, "ttft_s", self.slo.get("ttft_s")),
+            "Time in the queue": plots.latency_cdf(self.requests, "queue_s", self.slo.get("queue_s")),
             "Time per output token": plots.latency_cdf(self.requests, "tpot_s", self.slo.get("tpot_s")),
             "Time between tokens": plots.itl_cdf(self.iterations, self.token_gaps),
             "Time to last token": plots.latency_cdf(self.requests, "e2e_s", self.slo.get("e2e_s")),
@@ -151,7 +153,7 @@ class Run:
         timeline = plots.timeline(self.iterations, low_s, high_s)
         if low_s is not None:
             timeline.update_layout(meta=None)
-        word = "" if low_s is None else f", {low_s:.4g} s to {high_s:.4g} s"
+        word = "" if low_s is None else f" from {low_s:.1f} s to {high_s:.1f} s"
         return {
             "Where a pass spends its time": plots.breakdown(self.iterations),
             "Tokens of a request": plots.lengths(self.requests),
@@ -159,12 +161,13 @@ class Run:
         }
 
     def window(self, stretches: int = SHOWN_STRETCHES) -> tuple[float | None, float | None]:
-        """Return the middle of the run that holds about *stretches*, or (None, None) if that is all of it."""
+        """Return the middle of the run with about *stretches* a replica, or (None, None) if that is all."""
         starts_s = np.sort(self.iterations["start_s"].to_numpy())
-        if len(starts_s) <= stretches:
+        shown = stretches * max(1, self.iterations["replica"].nunique())
+        if len(starts_s) <= shown:
             return None, None
-        first = (len(starts_s) - stretches) // 2
-        return float(starts_s[first]), float(starts_s[first + stretches])
+        first = (len(starts_s) - shown) // 2
+        return float(starts_s[first]), float(starts_s[first + shown])
 
     def _headline(self) -> dict[str, str]:
         return {name: quantity(name, self.summary[name]) for name in HEADLINE}

@@ -11,8 +11,8 @@ import pandas as pd
 from clustersim import units
 from clustersim.errors import ClusterSimError, UnknownNameError
 from clustersim.record.summary import BY_NAME, METRICS
+from clustersim.record.words import setting
 from clustersim.results.run import Run
-from clustersim.results.words import setting
 
 FIXED: Final = ("replication", "status", "stage", "message", "folder", "seed")
 """Columns of an index that are neither swept fields nor metrics."""

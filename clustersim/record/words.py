@@ -24,10 +24,21 @@ def quantity(name: str, value: float) -> str:
     if unit == "s":
         return seconds(value)
     if unit == "share":
-        return f"{value:.1%}"
+        return share(value)
     if unit in ("J", "W"):
         return _with_prefix(value, unit)
     return f"{digits(value)} {unit}".rstrip()
+
+
+def share(value: float) -> str:
+    """Write a share in percent; what is not quite all or nothing is not rounded to it.
+
+    >>> share(1.0), share(0.9998), share(0.98765)
+    ('100%', '>99.9%', '98.8%')
+    """
+    if value in (0.0, 1.0):
+        return f"{value:.0%}"
+    return "<0.1%" if 0.0 < value < 0.0005 else ">99.9%" if 0.9995 <= value < 1.0 else f"{value:.1%}"
 
 
 def seconds(value_s: float) -> str:
