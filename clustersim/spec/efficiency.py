@@ -187,12 +187,13 @@ class Efficiency(Curves):
 def efficiency_of(accelerator: Accelerator) -> Efficiency:
     """Return the curves of the generation of *accelerator*, or the generic ones where it has none.
 
-    A card for its kind of link goes first: workstation parts differ from data-centre ones of one generation.
+    A card of its own goes first, then one for its kind of link: workstation parts differ from the
+    data-centre parts of one generation.
     """
-    generation = f"{accelerator.vendor}-{accelerator.generation}".lower().replace(" ", "-")
-    known = card_files(FOLDER)
-    names = (f"{generation}-{accelerator.link}", generation, GENERIC)
-    return load_efficiency(next(name for name in names if name in known))
+    vendor, generation = accelerator.vendor, accelerator.generation
+    candidates = (accelerator.name, f"{generation}-{accelerator.link}", generation)
+    names = [f"{vendor}-{candidate}".lower().replace(" ", "-") for candidate in candidates]
+    return load_efficiency(next((name for name in names if name in card_files(FOLDER)), GENERIC))
 
 
 def load_efficiency(name: str) -> Efficiency:
