@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -44,7 +45,10 @@ class one_of:  # noqa: N801  (reads as a word in annotations)
 
     def class_for(self, data: Any) -> type[Spec] | None:
         """Return the model that the plain data of a field chooses, if there is one."""
-        data = self.expand(data) if self.expand else data
+        try:
+            data = self.expand(data) if self.expand else data
+        except ValueError:
+            return None
         return self._kinds().get(data.get("kind", self.default)) if isinstance(data, Mapping) else None
 
     def _kinds(self) -> dict[str, type[Spec]]:
@@ -193,6 +197,25 @@ class Empirical(Bounded):
         return self
 
 
+class Quantiles(Spec):
+    """Straight lines between quantiles: the usual way to publish lengths (p50, p90, p99)."""
+
+    kind: Literal["quantiles"] = "quantiles"
+    points: tuple[tuple[float, float], ...] = Field(
+        description="Pairs of a share and the tokens that this share does not exceed."
+    )
+
+    @model_validator(mode="after")
+    def complete(self) -> Self:
+        """The shares go from 0 to 1, and the tokens do not fall."""
+        shares, tokens = [share for share, _ in self.points], [tokens for _, tokens in self.points]
+        if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or any(b <= a for a, b in pairwise(shares)):
+            raise FieldError("points", f"the shares must rise from 0 to 1, not {', '.join(map(str, shares))}")
+        if tokens[0] < 1 or any(b < a for a, b in pairwise(tokens)):
+            raise FieldError("points", "the tokens must be at least 1 and not fall")
+        return self
+
+
 def _tokens(value: Any) -> Any:
     return (
         {"kind": "fixed", "tokens": value}
@@ -201,9 +224,10 @@ def _tokens(value: Any) -> Any:
     )
 
 
-_SIMPLE = (Fixed, Lognormal, Zipf, Uniform, Exponential, Geometric, Empirical)
+_SIMPLE = (Fixed, Lognormal, Quantiles, Zipf, Uniform, Exponential, Geometric, Empirical)
 Simple: TypeAlias = Annotated[
-    Fixed | Lognormal | Zipf | Uniform | Exponential | Geometric | Empirical, one_of(_SIMPLE, expand=_tokens)
+    Fixed | Lognormal | Quantiles | Zipf | Uniform | Exponential | Geometric | Empirical,
+    one_of(_SIMPLE, expand=_tokens),
 ]
 
 
@@ -218,11 +242,18 @@ class Mixture(Spec):
     """Lengths of several kinds, each request's kind drawn by the shares (two humps, for example)."""
 
     kind: Literal["mixture"] = "mixture"
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: tuple[Part, ...]
+
+    @model_validator(mode="after")
+    def not_empty(self) -> Self:
+        """There is something to mix."""
+        if not self.parts:
+            raise FieldError("parts", "needs at least one part")
+        return self
 
 
 Length: TypeAlias = Annotated[
-    Fixed | Lognormal | Zipf | Uniform | Exponential | Geometric | Empirical | Mixture,
+    Fixed | Lognormal | Quantiles | Zipf | Uniform | Exponential | Geometric | Empirical | Mixture,
     one_of((*_SIMPLE, Mixture), expand=_tokens),
 ]
 
@@ -362,8 +393,10 @@ class Trace(Load):
 def _named(value: Any) -> Any:
     """Complete ``{kind: chat, rate: 8 /s}`` by the card ``chat``: the written fields win."""
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    if not isinstance(kind, str) or kind in ("synthetic", "trace") or kind not in card_files(CARDS):
+    if not isinstance(kind, str) or kind in ("synthetic", "trace"):
         return value
+    if kind not in card_files(CARDS):
+        raise ValueError(f"unknown kind {kind!r}; {choices(kind, ['synthetic', 'trace', *card_files(CARDS)])}")
     written = {key: field for key, field in value.items() if key != "kind"}
     ways = {"rate", "arrivals", "concurrency", "speed", "poisson_rate"}
     dropped = ways if ways & written.keys() else set()

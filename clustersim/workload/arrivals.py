@@ -20,7 +20,7 @@ from clustersim.spec.workload import Arrivals
 from clustersim.workload.purposes import Purposes
 
 MOST_REQUESTS = 200_000_000
-_LONGEST_S = 30 * 365 * 86_400.0
+_FIRST_S, _LONGEST_S = 600.0, 100 * 86_400.0
 _FEWEST_CELLS, _MOST_CELLS = 2**16, 2**22
 
 
@@ -97,19 +97,20 @@ def unit_times(
     return times if count is None else times[:count]
 
 
-def cumulative(shape: ArrivalShape, until_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return times from 0 to *until_s* and the requests expected by each; between them it is linear.
+def cumulative(shape: ArrivalShape, until_s: float, from_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return times between two and the requests expected by each since the first; in between it is linear.
 
     Exact for shapes that are constant between known edges. Others are integrated by Simpson's rule
     on cells of at most one second (for up to 48 days), so that an arrival is misplaced by at most
-    h**2 |rate'| / (8 rate) of a cell of length h; a jump of the rate is smeared over its cell.
+    h**2 |rate'| / (8 rate) in a cell of length h; a jump of the rate is smeared over its cell.
     """
     if isinstance(shape, Stepped):
-        times_s = np.concatenate(([0.0], shape.edges(until_s), [until_s]))
+        edges_s = shape.edges(until_s)
+        times_s = np.concatenate(([from_s], edges_s[edges_s > from_s], [until_s]))
         mean = rates(shape, (times_s[1:] + times_s[:-1]) / 2)
     else:
-        cells = min(max(_FEWEST_CELLS, math.ceil(until_s)), _MOST_CELLS)
-        times_s = np.linspace(0.0, until_s, cells + 1)
+        cells = min(max(_FEWEST_CELLS, math.ceil(until_s - from_s)), _MOST_CELLS)
+        times_s = np.linspace(from_s, until_s, cells + 1)
         edge, middle = rates(shape, times_s), rates(shape, (times_s[1:] + times_s[:-1]) / 2)
         mean = (edge[:-1] + 4 * middle + edge[1:]) / 6
     return times_s, np.concatenate(([0.0], np.cumsum(mean * np.diff(times_s))))
@@ -148,13 +149,15 @@ def weibull_shape(cv: float) -> float:
 
 
 def _long_enough(shape: ArrivalShape, requests: float) -> tuple[np.ndarray, np.ndarray]:
-    until_s = 600.0
-    while until_s < _LONGEST_S:
-        times_s, expected = cumulative(shape, until_s)
-        if expected[-1] >= requests:
-            return times_s, expected
-        until_s *= 4
-    message = f"the shape expects only {expected[-1]:.3g} requests in {until_s / 4:.3g} s; raise its rate"
+    """Integrate a shape, stretch by stretch, until it expects so many requests."""
+    times_s, expected = cumulative(shape, _FIRST_S)
+    while expected[-1] < requests and times_s[-1] < _LONGEST_S:
+        more_s, more = cumulative(shape, 4 * times_s[-1], times_s[-1])
+        expected = np.concatenate((expected, expected[-1] + more[1:]))
+        times_s = np.concatenate((times_s, more_s[1:]))
+    if expected[-1] >= requests:
+        return times_s, expected
+    message = f"expects only {expected[-1]:.3g} requests in {times_s[-1] / 86_400:.0f} days; raise its rate"
     raise SpecError([Problem("workload.arrivals.shape", message)])
 
 

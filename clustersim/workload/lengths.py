@@ -16,6 +16,7 @@ from clustersim.spec.workload import (
     Length,
     Lognormal,
     Mixture,
+    Quantiles,
     Uniform,
     Zipf,
 )
@@ -56,6 +57,10 @@ def _drawn(length: Length, rng: np.random.Generator, count: int) -> np.ndarray:
         case Lognormal():
             mu, sigma = lognormal_parameters(length)
             return np.exp(mu + sigma * rng.standard_normal(count))
+        case Quantiles():
+            shares, tokens = np.array(length.points).T
+            quantiles: np.ndarray = np.interp(rng.random(count), shares, tokens)
+            return quantiles
         case Zipf():
             support = np.arange(length.min, length.max + 1)
             return choose(support, np.arange(1, len(support) + 1) ** -length.theta, rng, count)

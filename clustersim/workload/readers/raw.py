@@ -66,12 +66,14 @@ def read_raw(trace: Trace) -> Raw:
 
 def _kinds(found: Found, trace: Trace) -> dict[str, Kind]:
     empty_allowed = trace.zero_tokens == "drop"
-    optional: Mapping[str | None, Kind] = {found.arrival: "time", found.tenant: "text", found.blocks: "ids"}
-    lengths: dict[str, Kind] = {
+    kinds: Mapping[str | None, Kind] = {
+        found.arrival: "time",
         found.prompt: "count" if empty_allowed else "tokens",
         found.output: "count" if empty_allowed or found.layout.failures else "tokens",
+        found.tenant: "text",
+        found.blocks: "ids",
     }
-    return {name: kind for name, kind in optional.items() if name is not None} | lengths
+    return {name: kind for name, kind in kinds.items() if name is not None}
 
 
 def _seconds(stamps: Any, unit_s: float) -> np.ndarray:
