@@ -40,7 +40,7 @@ class SkipJoinMLFQ(BatchingPolicy):
             if seq not in ready and (seq.prefill_left == 0 or budget > 0):
                 step.prefill[seq] = min(seq.prefill_left, budget)
                 budget -= step.prefill[seq] or 1
-        step.preempt = self._victims(first, newcomers, view)
+        step.preempt = self._victims([seq for seq in first if seq not in set(chosen)], newcomers, view)
         step.passes = min((self._level(seq, view.now_s)[1] for seq in decode), default=0)
         return step
 
@@ -73,20 +73,15 @@ class SkipJoinMLFQ(BatchingPolicy):
         return chosen, [seq for seq in chosen if seq in waiting]
 
     def _victims(
-        self, first: list[RequestView], newcomers: list[RequestView], view: ReplicaView
+        self, others: list[RequestView], newcomers: list[RequestView], view: ReplicaView
     ) -> list[RequestView]:
-        """Choose whom to take the cache from, the last first, so that all *newcomers* fit."""
+        """Choose of the *others* whom to take the cache from, the last first, so that *newcomers* fit."""
         lack = sum(blocks_for(s.prefill_left + s.context_tokens + 1, view.block_tokens) for s in newcomers)
         lack += len(view.running) + len(view.paused) - view.free_kv_blocks
-        keeps = set(view.running) | set(view.paused) | set(view.prefilling)
-        seats = len(keeps) + len(newcomers) - self.max_batch
+        holders = set(view.running) | set(view.paused) | set(view.prefilling)
         victims: list[RequestView] = []
-        chosen = set(newcomers)
-        for seq in reversed(first):
-            if lack <= 0 and seats <= 0:
-                break
-            if seq in keeps and seq not in chosen:
+        for seq in reversed(others):
+            if lack > 0 and seq in holders:
                 victims.append(seq)
-                lack -= blocks_for(seq.context_tokens + 1, view.block_tokens)
-                seats -= 1
+                lack -= blocks_for(seq.context_tokens + seq.prefill_left, view.block_tokens)
         return victims

@@ -157,11 +157,12 @@ class AskedReplica:
     def _choose_batch(self, step: Step) -> bool:
         """Pause and resume sequences so that the chosen ones decode; say whether any does."""
         if step.decode is ALL:
-            chosen = {seq.id for seq in (*self.running, *self.paused)}
-        else:
-            chosen = {seq.id for seq in step.decode}
-            if len(chosen) != len(step.decode):
-                raise self._broken("decodes a sequence twice")
+            for seq in self.paused:
+                self._resume(seq.id)
+            return self._int(state.RUN) > 0
+        chosen = {seq.id for seq in step.decode}
+        if len(chosen) != len(step.decode):
+            raise self._broken("decodes a sequence twice")
         if not chosen:
             return False
         for seq in self.running:
@@ -169,15 +170,15 @@ class AskedReplica:
                 drive.pause(self._s, self.index, seq.id)
                 self._paused[seq.id] = seq
         for req in sorted(chosen):
-            if self._s.req[req, state.REPLICA] != self.index or self._s.req[req, state.STATUS] not in (
-                state.RUNNING,
-                state.PAUSED,
-            ):
+            if not self._is_here(req, (state.RUNNING, state.PAUSED)):
                 raise self._broken(f"decodes request {req}, which does not run")
             if req in self._paused:
-                drive.resume(self._s, self.index, req)
-                del self._paused[req]
+                self._resume(req)
         return True
+
+    def _resume(self, req: int) -> None:
+        drive.resume(self._s, self.index, req)
+        del self._paused[req]
 
     def _choose_chunks(self, step: Step) -> None:
         self._s.ints[self.index, state.CHUNKS] = 0
@@ -185,10 +186,7 @@ class AskedReplica:
             status = self._s.req[seq.id, state.STATUS]
             if seq in self._just_preempted or (status == state.RUNNING and tokens == 0):
                 continue
-            if self._s.req[seq.id, state.REPLICA] != self.index or status not in (
-                state.WAITING,
-                state.PREFILLING,
-            ):
+            if not self._is_here(seq.id, (state.WAITING, state.PREFILLING)):
                 raise self._broken(f"prefills request {seq.id}, which does not wait")
             if not 0 < tokens <= seq.prefill_left:
                 raise self._broken(
@@ -205,8 +203,8 @@ class AskedReplica:
                 f"admits request {seq.id}, which needs {need} cache blocks; {self.free_kv_blocks} are free"
             )
         limit = int(self._s.rules[state.MAX_BATCH])
-        if self._int(state.RUN) + self._int(state.PREF) + len(self._paused) >= limit:
-            raise self._broken(f"admits request {seq.id} to a full batch of {limit}")
+        if self._int(state.RUN) + self._int(state.CHUNKS) >= limit:
+            raise self._broken(f"admits request {seq.id} to a pass of {limit} sequences, the engine's most")
         self._forget(seq)
         batch.admit(self._s, self.index, seq.id)
 
@@ -221,8 +219,7 @@ class AskedReplica:
         self._s.ints[self.index, state.WAIT] -= 1
 
     def _preempt(self, seq: RequestView) -> None:
-        held = (state.RUNNING, state.PREFILLING, state.PAUSED)
-        if self._s.req[seq.id, state.REPLICA] != self.index or self._s.req[seq.id, state.STATUS] not in held:
+        if not self._is_here(seq.id, (state.RUNNING, state.PREFILLING, state.PAUSED)):
             raise self._broken(f"preempts request {seq.id}, which holds no cache")
         drive.evict(self._s, self.index, seq.id)
         self._paused.pop(seq.id, None)
@@ -247,6 +244,10 @@ class AskedReplica:
 
     def _int(self, column: int) -> int:
         return int(self._s.ints[self.index, column])
+
+    def _is_here(self, req: int, statuses: tuple[int, ...]) -> bool:
+        row = self._s.req[req]
+        return bool(row[state.REPLICA] == self.index and row[state.STATUS] in statuses)
 
     def _listed(self, head: int) -> list[Request]:
         found, req = [], self._int(head)

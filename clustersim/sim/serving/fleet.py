@@ -36,7 +36,7 @@ _COLUMNS: Final = {
     "kv_blocks": -1,
 }
 _ASKED_BATCH: Final = 4096
-"""Most sequences of a replica whose policy names no ``max_batch``."""
+"""Most sequences in a pass of a replica whose policy is asked in Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,8 @@ class Fleet:
         ints = self.state.ints[r]
         raise StalledError(
             f"replica {r} stands still at {self.env.now:.6g} s with {len(left)} requests unanswered in all: "
-            f"{ints[state.WAIT]} waiting (first: request {req}, {self.state.req[req, state.PROMPT]} prompt tokens), "
+            f"{ints[state.WAIT]} waiting (first: request {req}, "
+            f"{self.state.req[req, state.PROMPT]} prompt tokens), "
             f"{ints[state.RUN] + ints[state.PREF]} started, {ints[state.FREE]} of {self.plan.memory.blocks} "
             f"cache blocks free: {type(self.plan.batching).__name__} chose none of them"
         )
@@ -194,9 +195,16 @@ def is_compiled(batching: BatchingPolicy) -> bool:
     return isinstance(batching, RuleBatching) and type(batching).next_step is RuleBatching.next_step
 
 
+def most_sequences(batching: BatchingPolicy) -> int:
+    """Return the most sequences that a pass under *batching* can have."""
+    if isinstance(batching, RuleBatching) and is_compiled(batching):
+        return batching.rules().max_batch
+    return max(_ASKED_BATCH, int(getattr(batching, "max_batch", 0)))
+
+
 def build_state(plan: FleetPlan, requests: Requests, streams: Streams) -> State:
     """Return the arrays of a fleet at rest."""
-    batch = int(getattr(plan.batching, "max_batch", _ASKED_BATCH))
+    batch = most_sequences(plan.batching)
     n = len(requests)
     coin = streams.get("router").random((n, 2))
     prices = plan.prices
@@ -229,7 +237,6 @@ def _rules(plan: FleetPlan, batch: int) -> np.ndarray[Any, Any]:
     rules[state.MAX_BATCH] = batch
     if isinstance(policy, RuleBatching):
         own = policy.rules()
-        rules[state.MAX_BATCH] = own.max_batch
         rules[state.TOKEN_BUDGET] = own.token_budget
         rules[state.MIXED] = own.mixed
         rules[state.CHUNKED] = own.chunked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from clustersim.sim.serving import drive, state
 from clustersim.sim.serving.state import State
 from clustersim.workload import Requests
 
+_HAS_PROMPT_LEFT = (state.WAITING, state.PREFILLING)
 _KEEPS_CACHE = (state.PREFILLING, state.PAUSED, state.SWAPPED_OUT)
 
 
@@ -40,6 +42,14 @@ class Request:
         return self.id
 
     @property
+    def _row(self) -> Any:
+        return self._owner.state.req[self.id]
+
+    @property
+    def _passes(self) -> int:
+        return int(self._owner.state.ints[self._row[state.REPLICA], state.IT])
+
+    @property
     def arrival_s(self) -> float:
         return float(self._owner.requests.arrival_s[self.id])
 
@@ -53,41 +63,31 @@ class Request:
 
     @property
     def prefill_left(self) -> int:
-        s, i = self._owner.state, self.id
-        if s.req[i, state.STATUS] == state.NEW:
-            return int(s.req[i, state.PROMPT])
-        return (
-            int(s.req[i, state.TARGET] - s.req[i, state.DONE])
-            if s.req[i, state.STATUS] in (state.WAITING, state.PREFILLING)
-            else 0
-        )
+        row = self._row
+        if row[state.STATUS] == state.NEW:
+            return self.prompt_tokens
+        return int(row[state.TARGET] - row[state.DONE]) if row[state.STATUS] in _HAS_PROMPT_LEFT else 0
 
     @property
     def generated_tokens(self) -> int:
-        s, i = self._owner.state, self.id
-        if s.req[i, state.STATUS] == state.RUNNING:
-            return int(
-                s.req[i, state.OUTPUT] - s.req[i, state.ALIVE] + s.ints[s.req[i, state.REPLICA], state.IT]
-            )
-        return int(s.req[i, state.GENERATED])
+        row = self._row
+        if row[state.STATUS] == state.RUNNING:
+            return int(row[state.OUTPUT] - row[state.ALIVE] + self._passes)
+        return int(row[state.GENERATED])
 
     @property
     def context_tokens(self) -> int:
-        s, i = self._owner.state, self.id
-        if s.req[i, state.STATUS] == state.RUNNING:
-            return int(s.req[i, state.OFFSET] + s.ints[s.req[i, state.REPLICA], state.IT])
-        return int(s.req[i, state.DONE]) if s.req[i, state.STATUS] in _KEEPS_CACHE else 0
+        row = self._row
+        if row[state.STATUS] == state.RUNNING:
+            return int(row[state.OFFSET] + self._passes)
+        return int(row[state.DONE]) if row[state.STATUS] in _KEEPS_CACHE else 0
 
     @property
     def last_token_s(self) -> float:
-        s, i = self._owner.state, self.id
-        if s.req[i, state.STATUS] == state.RUNNING:
-            return float(s.floats[s.req[i, state.REPLICA], state.SYNC])
-        return (
-            self.arrival_s
-            if s.req_t[i, state.LAST_S] != s.req_t[i, state.LAST_S]
-            else float(s.req_t[i, state.LAST_S])
-        )
+        if self._row[state.STATUS] == state.RUNNING:
+            return float(self._owner.state.floats[self._row[state.REPLICA], state.SYNC])
+        last_s = float(self._owner.state.req_t[self.id, state.LAST_S])
+        return self.arrival_s if math.isnan(last_s) else last_s
 
     @property
     def tenant(self) -> str:
