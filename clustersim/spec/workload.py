@@ -396,7 +396,8 @@ def _named(value: Any) -> Any:
     if not isinstance(kind, str) or kind in ("synthetic", "trace"):
         return value
     if kind not in card_files(CARDS):
-        raise ValueError(f"unknown kind {kind!r}; {choices(kind, ['synthetic', 'trace', *card_files(CARDS)])}")
+        known = ["synthetic", "trace", *card_files(CARDS)]
+        raise ValueError(f"unknown kind {kind!r}; {choices(kind, known)}")
     written = {key: field for key, field in value.items() if key != "kind"}
     ways = {"rate", "arrivals", "concurrency", "speed", "poisson_rate"}
     dropped = ways if ways & written.keys() else set()

@@ -61,9 +61,6 @@ def _drawn(length: Length, rng: np.random.Generator, count: int) -> np.ndarray:
             shares, tokens = np.array(length.points).T
             quantiles: np.ndarray = np.interp(rng.random(count), shares, tokens)
             return quantiles
-        case Zipf():
-            support = np.arange(length.min, length.max + 1)
-            return choose(support, np.arange(1, len(support) + 1) ** -length.theta, rng, count)
         case Uniform():
             return length.low + np.floor(rng.random(count) * (length.high - length.low + 1))
         case Exponential():
@@ -73,8 +70,17 @@ def _drawn(length: Length, rng: np.random.Generator, count: int) -> np.ndarray:
         case Mixture():
             return _mixed(length, rng, count)
         case _:
-            values = np.asarray(length.values) if length.values else _column(length)
-            return choose(values, np.asarray(length.weights or np.ones(len(values))), rng, count)
+            return choose(*_table(length), rng, count)
+
+
+def _table(length: Zipf | Empirical) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lengths that may occur and their weights."""
+    if isinstance(length, Zipf):
+        return np.arange(length.min, length.max + 1), np.arange(
+            1, length.max - length.min + 2
+        ) ** -length.theta
+    values = np.asarray(length.values) if length.values else _column(length)
+    return values, np.asarray(length.weights or np.ones(len(values)))
 
 
 def choose(values: np.ndarray, weights: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:

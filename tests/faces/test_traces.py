@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data" / "traces"
 OWN = "arrival_s,prompt_tokens,output_tokens\n"
 Writer = Callable[..., Path]
+BLANK = ":1:1: is empty, or its first line is; column names or a JSON object belong there"
 ADAPTER: TypeAdapter[Synthetic | Trace] = TypeAdapter(Workload)
 
 
@@ -215,8 +216,8 @@ def test_empty_rows_are_refused_or_dropped_as_told(write: Writer) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", [":1:1: is empty"]),
-        ("\n", [":1:1: is empty"]),
+        ("", [BLANK]),
+        ("\n" + OWN, [BLANK]),
         (OWN, [":1:1: has no rows"]),
         (OWN + "0,5,5\nx,5,5\n", [":3:1: arrival_s: 'x' is not a number"]),
         (OWN + "0,5,5\n\n\n1,abc,5\n", [":5:3: prompt_tokens: 'abc' is not a number"]),
@@ -227,6 +228,7 @@ def test_empty_rows_are_refused_or_dropped_as_told(write: Writer) -> None:
         (OWN + "0,5,5\n1,5.5,2\n", [":3:3: prompt_tokens: '5.5' is not a whole number of tokens"]),
         (OWN + "0,5,5\n1,,2\n", [":3:3: prompt_tokens: is missing"]),
         (OWN + "0,5,5\n1,5", [":3:1: has 2 fields where the header has 3: cut short, or a stray separator"]),
+        (OWN + "0,5,5\n2023-11-16 18:15:46,5,5\n", [":1:1: arrival_s: mixes dates with plain numbers"]),
         (OWN + "0,x,y\n", [":2:3: prompt_tokens: 'x' is not a number",
                            ":2:5: output_tokens: 'y' is not a number"]),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-13-16 18:15:46,5,5\n",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -298,3 +299,13 @@ def test_a_million_requests_are_drawn_in_less_than_a_second_of_cpu() -> None:
     before_s = time.process_time()
     assert len(drawn(requests=1_000_000)) == 1_000_000
     assert time.process_time() - before_s < 1.0
+
+
+def test_every_example_of_the_manual_page_is_drawn() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "workloads.md").read_text(encoding="utf-8")
+    examples = [yaml.safe_load(block.split("```")[0]) for block in text.split("```yaml")[1:]]
+    assert len(examples) >= 5
+    for example in examples:
+        workload = ADAPTER.validate_python(example["workload"], context={"needs_units": True})
+        assert len(draw(workload, Streams(0), 16_384)) >= 500
+    assert not [name for name in card_files("workloads/serving") if f"`{name}`" not in text]

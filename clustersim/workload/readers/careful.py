@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from clustersim.errors import Problem, SpecError
 from clustersim.workload.readers.cells import Column, Kind, cell, column_of
 
@@ -49,6 +51,9 @@ def read(table: Table, kinds: Mapping[str, Kind]) -> dict[str, Column]:
                 cells[name].append(cell(value, kind))
             except ValueError as error:
                 problems.add(name, str(error), line, column)
+    for name, kind in kinds.items():
+        if kind == "time" and len({isinstance(value, np.datetime64) for value in cells[name]}) > 1:
+            problems.add(name, "mixes dates with plain numbers", 1)
     if problems.kept:
         problems.stop()
     return {name: column_of(found, kinds[name]) for name, found in cells.items()}

@@ -47,10 +47,10 @@ def suspicious(column: Column, kind: Kind) -> bool:
 
 def cell(value: Any, kind: Kind) -> Any:
     """Return the value of one cell, text or typed; raise ValueError that says what is wrong with it."""
+    if kind == "text":
+        return "" if value is None else str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError("is missing")
-    if kind == "text":
-        return str(value)
     if kind == "ids":
         return _ids(value)
     if kind == "time" and (isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value))):

@@ -92,7 +92,7 @@ def _first_line(table: Table) -> str:
     except OSError as error:
         raise wrong(table.file, f"cannot be read: {error.strerror}", None) from None
     if not line:
-        raise wrong(table.file, "is empty")
+        raise wrong(table.file, "is empty, or its first line is; column names or a JSON object belong there")
     return line
 
 
