@@ -30,13 +30,9 @@ def power(table: pd.DataFrame, idle_w: float | None = None, bins: int = 300) -> 
     if len(rest):
         _layer(figure, rest, bounds_s, (f"{len(energy_j) - len(names)} others", GREY))
     if idle_w:
-        floor = {"color": INK, "width": 1, "dash": "dot"}
-        figure.add_hline(
-            y=idle_w * len(energy_j) / 1e3,
-            line=floor,
-            annotation_text="all idle",
-            annotation_position="top left",
-        )
+        floor_kw = idle_w * len(energy_j) / 1e3
+        figure.add_hline(y=floor_kw, line={"color": INK, "width": 1, "dash": "dot"})
+        figure.add_annotation(text="all idle", y=floor_kw, xref="paper", x=1, yshift=9, showarrow=False)
     return on_time(figure.update_yaxes(rangemode="tozero"), bounds_s[0], bounds_s[-1])
 
 

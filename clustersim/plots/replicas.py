@@ -183,10 +183,10 @@ def _draw(figure: go.Figure, rows: pd.DataFrame, name: str, color: str) -> None:
 
 def _bars(iterations: pd.DataFrame, low_s: float, high_s: float) -> pd.DataFrame:
     """Cut the stretches at the window, and gather those of one pixel by their sort."""
-    ends_s = iterations["start_s"] + iterations["duration_s"]
-    rows = iterations[(ends_s > low_s) & (iterations["start_s"] < high_s)].sort_values(["replica", "start_s"])
+    rows = iterations.assign(end_s=iterations["start_s"] + iterations["duration_s"])
+    rows = rows[(rows["end_s"] > low_s) & (rows["start_s"] < high_s)].sort_values(["replica", "start_s"])
     begin_s = rows["start_s"].clip(lower=low_s)
-    inside_s = ends_s.loc[rows.index].clip(upper=high_s) - begin_s
+    inside_s = rows["end_s"].clip(upper=high_s) - begin_s
     prefills = rows["prefill_tokens"].to_numpy() > 0
     kind = np.where(prefills, np.where(rows["decode_sequences"].to_numpy() > 0, 1, 2), 0)
     passes = rows["count"] * (inside_s / rows["duration_s"]).where(rows["duration_s"] > 0, 1.0)

@@ -114,9 +114,8 @@ def slo_curve(
             error_y=_range(shares),
             hovertemplate="%{y:.1%} at %{x:.4g}",
         )
-    figure.add_hline(
-        y=target, line={"color": INK, "width": 1, "dash": "dash"}, annotation_text=f"{target:.0%}"
-    )
+    figure.add_hline(y=target, line={"color": INK, "width": 1, "dash": "dash"})
+    figure.add_annotation(text=f"{target:.0%}", y=target, xref="paper", x=0, yshift=-9, showarrow=False)
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.04]).update_xaxes(rangemode="tozero")
 
 

@@ -117,9 +117,10 @@ def _head(title: str, over: str, sentences: list[str]) -> str:
 
 def _behind(run: Run) -> str:
     said = dict(run.manifest)
-    spec, found = said.pop("experiment", {}), said.pop("summary", {})
+    spec, found = said.pop("experiment", {}), run.summary
+    said.pop("summary", None)
     folds = (
-        ("All metrics", f"{len(found)} numbers and their meaning", parts.metrics_table(run.summary)),
+        ("All metrics", f"{len(found)} numbers and their meaning", parts.metrics_table(found)),
         ("Experiment", "the resolved spec", parts.yaml_text(spec)),
         ("Manifest", "seed, versions, commit: enough to repeat it", parts.json_text(said)),
     )

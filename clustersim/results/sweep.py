@@ -29,13 +29,17 @@ class Sweep:
     @cached_property
     def index(self) -> pd.DataFrame:
         """One row a run: the swept fields, replication, status, stage, message, folder, and every metric."""
-        file = self.folder / "index.parquet"
-        table = pd.read_parquet(file) if file.is_file() else self._gathered()
+        table = self._read
         if not len(table):
             raise ClusterSimError(f"no run was found below {str(self.folder)!r}")
         missing = {m.name: float("nan") for m in METRICS if m.name not in table}
         table = table.assign(**missing)
         return table.assign(**{axis: _tidy(table[axis]) for axis in _axes(table)})
+
+    @cached_property
+    def _read(self) -> pd.DataFrame:
+        file = self.folder / "index.parquet"
+        return pd.read_parquet(file) if file.is_file() else self._gathered()
 
     def _gathered(self) -> pd.DataFrame:
         """Make the index from the manifests, where none was written."""

@@ -242,3 +242,15 @@ def sample_sweep_folder(tmp_path_factory: Any) -> Path:
     )
     pd.DataFrame(rows).to_parquet(root / "index.parquet")
     return root
+
+
+@pytest.fixture(scope="session")
+def sample_serve() -> Any:
+    """Return the function that serves random requests and returns the tables of the run."""
+    return serve
+
+
+@pytest.fixture(scope="session")
+def sample_write() -> Any:
+    """Return the function that writes a run folder."""
+    return write_run
