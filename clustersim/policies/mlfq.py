@@ -38,7 +38,7 @@ class SkipJoinMLFQ(BatchingPolicy):
         budget -= len(decode)
         for seq in chosen:
             if seq not in ready and (seq.prefill_left == 0 or budget > 0):
-                step.prefill[seq] = min(seq.prefill_left, budget)
+                step.prefill[seq] = min(seq.prefill_left, max(budget, 0))
                 budget -= step.prefill[seq] or 1
         step.preempt = self._victims([seq for seq in first if seq not in set(chosen)], newcomers, view)
         step.passes = min((self._level(seq, view.now_s)[1] for seq in decode), default=0)

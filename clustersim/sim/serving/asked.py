@@ -163,6 +163,8 @@ class AskedReplica:
         chosen = {seq.id for seq in step.decode}
         if len(chosen) != len(step.decode):
             raise self._broken("decodes a sequence twice")
+        if chosen:
+            chosen |= {seq.id for seq, tokens in step.prefill.items() if tokens == 0}
         if not chosen:
             return False
         for seq in self.running:
