@@ -42,6 +42,8 @@ class SkipJoinMLFQ(BatchingPolicy):
                 budget -= step.prefill[seq] or 1
         step.preempt = self._victims([seq for seq in first if seq not in set(chosen)], newcomers, view)
         step.passes = min((self._level(seq, view.now_s)[1] for seq in decode), default=0)
+        if len(chosen) < len(first):
+            step.passes = 1  # who is left out may fit, or starve, after any pass
         return step
 
     def _level(self, seq: RequestView, now_s: float) -> tuple[int, int]:
