@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from clustersim.cost import compute
+from clustersim.cost import compute, measured
 from clustersim.cost.collectives import collective_s, curve_of
 from clustersim.cost.compute import Formats, Price
+from clustersim.cost.table import MeasuredTable
 from clustersim.errors import ClusterSimError
 from clustersim.models.operators import (
     Attention,
@@ -79,6 +80,8 @@ class Replica:
     stack: Stack
     parallel: Parallel
     precision: Precision
+    table: MeasuredTable | None = None
+    """Measured times that are laid over the prices."""
 
     @cached_property
     def curves(self) -> Efficiency:
@@ -133,6 +136,9 @@ def product(replica: Replica, operator: Gemm, tokens: Floats) -> Price:
     formats = replica.formats if operator.kind == "gemm" else SIXTEEN_BITS
     curve = gemm_curve(replica.curves, formats)
     price = compute.gemm(operator, tokens, curve, replica.accelerator, formats)
+    if replica.table:
+        factor = measured.product_ratios(replica.table, operator, tokens, curve, replica.accelerator, formats)
+        return measured.scaled(price, factor)
     if replica.stack.fuses_quantisation:
         return price
     return price + compute.quantise(operator, tokens, curve, replica.accelerator, formats)

@@ -21,10 +21,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from clustersim.cost import attention, compute
+from clustersim.cost import attention, compute, measured
 from clustersim.cost.compute import Price
 from clustersim.cost.memory import kv_bytes
 from clustersim.cost.replica import Parallel, Replica, output_prices, pass_prices
+from clustersim.cost.table import MeasuredTable
 from clustersim.models.transformer import Transformer
 from clustersim.spec.accelerator import Accelerator
 from clustersim.spec.efficiency import DecodeCurve, Efficiency, PrefillCurve
@@ -38,6 +39,7 @@ __all__ = [
     "Replica",
     "Sizes",
     "StepPrices",
+    "breakdown",
     "compile_prices",
     "compile_replica",
 ]
@@ -92,16 +94,19 @@ def compile_prices(
     parallel: Parallel,
     precision: Precision,
     sizes: Sizes = Sizes(),
+    table: MeasuredTable | None = None,
 ) -> StepPrices:
-    """Compile the prices of one replica of *model* on *accelerator* under *parallel* and *precision*."""
-    return compile_replica(Replica(model, accelerator, efficiency, stack, parallel, precision), sizes)
+    """Compile the prices of one replica; a measured *table* is laid over them."""
+    return compile_replica(Replica(model, accelerator, efficiency, stack, parallel, precision, table), sizes)
 
 
 def compile_replica(replica: Replica, sizes: Sizes) -> StepPrices:
     """Compile the prices of *replica* for passes up to *sizes*."""
-    grid = _grid(sizes.max_tokens)
+    if replica.table:
+        accelerator, data = replica.accelerator, replica.parallel.data
+        measured.check(replica.table, accelerator, replica.precision, replica.operators, data)
     return StepPrices(
-        pass_s=_table(grid, _floored(replica, _sum(pass_prices(replica, grid), grid)), sizes.max_tokens),
+        pass_s=_pass_table(replica, sizes.max_tokens),
         output_s=_output_table(replica, sizes.max_sequences),
         decode_s=_decode_rows(replica),
         window_tokens=replica.model.window_tokens if replica.model.window_layers else 0,
@@ -109,6 +114,27 @@ def compile_replica(replica: Replica, sizes: Sizes) -> StepPrices:
         power_w=_power_w(replica),
         swap_s_per_token=_swap_s(replica),
     )
+
+
+def breakdown(
+    replica: Replica, tokens: int, sequences: int = 0, context_tokens: int = 0
+) -> list[tuple[str, Floats]]:
+    """Return by name and part what a pass of *tokens* takes, *sequences* of them decoding.
+
+    *context_tokens* are those of all decoding sequences together. The rows add up to what
+    ``compile_replica`` compiles; prefill attention, which depends on the chunks, is left out.
+    """
+    new, outputs = np.array([float(tokens)]), np.array([float(sequences)])
+    factor = _pass_factor(replica, new)
+    named = [(name, measured.scaled(price, factor)) for name, price in _named_passes(replica, new)]
+    named += output_prices(replica, outputs) if sequences else ()
+    rows = [(name, np.array([part[0] for part in price.columns])) for name, price in named]
+    if sequences:
+        inside = min(context_tokens, sequences * replica.model.window_tokens)
+        rows.append(
+            ("decode attention", np.array([1, sequences, context_tokens, inside]) @ _decode_rows(replica))
+        )
+    return rows
 
 
 def _grid(max_tokens: int) -> Floats:
@@ -128,11 +154,21 @@ def _sum(prices: Iterable[tuple[str, Price]], like: Floats) -> Floats:
     return total
 
 
-def _floored(replica: Replica, parts_s: Floats) -> Floats:
-    """Raise passes to the time that an engine without graphs needs to launch their kernels."""
+def _named_passes(replica: Replica, tokens: Floats) -> list[tuple[str, Price]]:
+    """Return what a pass takes, and what an engine without graphs waits for the launches of its kernels."""
+    named = list(pass_prices(replica, tokens))
     floor_s = replica.stack.layer_floor * replica.model.layers + replica.stack.iteration
-    parts_s[:, -1] += np.maximum(0.0, floor_s - parts_s.sum(axis=1))
-    return parts_s
+    missing_s = np.maximum(0.0, floor_s - _sum(named, tokens).sum(axis=1))
+    return [*named, ("launch floor", compute.overhead(missing_s))]
+
+
+def _pass_factor(replica: Replica, tokens: Floats) -> Floats:
+    """Return by how much measured passes differ from their prices."""
+    if replica.table is None:
+        return np.ones_like(tokens)
+    return measured.pass_ratios(
+        replica.table, tokens, lambda at: _sum(_named_passes(replica, at), at).sum(axis=1)
+    )
 
 
 def _table(grid: Floats, parts_s: Floats, size: int) -> Floats:
@@ -142,6 +178,12 @@ def _table(grid: Floats, parts_s: Floats, size: int) -> Floats:
     for column in range(len(PARTS)):
         rows[1:, column] = np.interp(tokens, grid, parts_s[:, column])
     return rows
+
+
+def _pass_table(replica: Replica, max_tokens: int) -> Floats:
+    grid = _grid(max_tokens)
+    parts_s = _sum(_named_passes(replica, grid), grid) * _pass_factor(replica, grid)[:, None]
+    return _table(grid, parts_s, max_tokens)
 
 
 def _output_table(replica: Replica, max_sequences: int) -> Floats:
@@ -164,6 +206,8 @@ def _decode_rows(replica: Replica) -> Floats:
         rows[0, -1] += operator.layers * slopes.launch_s
         rows[1, :2] += np.array(slopes.sequence_s) * operator.layers / data
         rows[3 if operator.window_tokens else 2, :2] += np.array(slopes.token_s) * operator.layers / data
+    if replica.table:
+        rows *= measured.decode_factors(replica.table, rows.sum(axis=1), replica.model.window_tokens)[:, None]
     return rows
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -73,9 +73,9 @@ def all_reduces(data: Path) -> list[Result]:
     frame = frame.reset_index(drop=True)
     began = time.process_time()
     predicted = np.zeros(len(frame))
-    for (system, library, ranks), rows in frame.groupby(["system", "library", "num_gpus"]):
-        size_bytes = rows.bytes.to_numpy(np.float64)
-        predicted[rows.index] = _all_reduce_s(str(system), str(library), int(ranks), size_bytes)
+    for keys, rows in frame.groupby(["system", "library", "num_gpus"]):
+        system, library, ranks = cast("tuple[str, str, int]", keys)
+        predicted[rows.index] = _all_reduce_s(system, library, ranks, rows.bytes.to_numpy(np.float64))
     seconds = time.process_time() - began
     measured = frame.time_us.to_numpy(np.float64) * 1e-6
     held = ~frame.fitted.to_numpy(bool)
