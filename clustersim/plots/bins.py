@@ -83,9 +83,17 @@ def passes_done(ran_s: np.ndarray, step_s: np.ndarray, growth_s: np.ndarray) -> 
     )
 
 
-def peaks(bounds_s: np.ndarray, at_s: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Return the largest *level* noted in each bin; NaN where none is."""
-    top = np.full(len(bounds_s) - 1, -np.inf)
-    place = np.clip(np.searchsorted(bounds_s, at_s, side="right") - 1, 0, len(top) - 1)
-    np.maximum.at(top, place, level)
-    return np.where(np.isinf(top), np.nan, top)
+def line_peaks(bounds_s: np.ndarray, track: Track, level: np.ndarray) -> np.ndarray:
+    """Return the highest that such a line stands in each bin: at the bin's edges, or at an end within it."""
+    row, ran_s = track.place(bounds_s)
+    known = np.maximum(row, 0)
+    before = np.concatenate([[0.0], level[:-1]])[known]
+    part = np.divide(
+        ran_s, track.duration_s[known], out=np.ones_like(ran_s), where=track.duration_s[known] > 0
+    )
+    at_edges = np.where(row >= 0, before + (level[known] - before) * part, 0.0)
+    top = np.maximum(at_edges[:-1], at_edges[1:])
+    place = np.searchsorted(bounds_s, track.start_s + track.duration_s, side="right") - 1
+    inside = (place >= 0) & (place < len(top))
+    np.maximum.at(top, place[inside], level[inside])
+    return top

@@ -14,6 +14,7 @@ from clustersim.plots.theme import (
     BLUE,
     GREEN,
     GREY,
+    HEIGHT,
     ORANGE,
     PURPLE,
     SKY,
@@ -36,7 +37,7 @@ PARTS: Final = (
 def batch_and_queue(iterations: pd.DataFrame, bins: int = 300) -> go.Figure:
     """Draw how many sequences decode and how many requests wait, all replicas together."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
-    figure.update_layout(template=TEMPLATE, showlegend=False)
+    figure.update_layout(template=TEMPLATE, showlegend=False, height=HEIGHT)
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title_text="decoding", row=1).update_yaxes(title_text="waiting", row=2)
     figure.update_xaxes(title_text="time (s)", row=2)
@@ -59,21 +60,22 @@ def kv_cache(
         return nothing(figure, "no key-value cache was used")
     ends_s = (iterations["start_s"] + iterations["duration_s"]).to_numpy()
     bounds_s = exact.edges(float(iterations["start_s"].min()), float(ends_s.max()), bins)
-    tracks = [rows.sort_values("start_s") for _, rows in iterations.groupby("replica")]
-    area = sum(_blocks_integral(rows, bounds_s) for rows in tracks)
-    mean = np.diff(area) / np.diff(bounds_s) / (total_blocks * len(tracks))
-    peak = exact.peaks(bounds_s, ends_s, iterations["kv_blocks"].to_numpy() / total_blocks)
+    lines = [_line(rows) for _, rows in iterations.groupby("replica")]
+    area = sum(exact.line_integral(bounds_s, *line) for line in lines)
+    mean = np.diff(area) / np.diff(bounds_s) / (total_blocks * len(lines))
+    peak = np.max([exact.line_peaks(bounds_s, *line) for line in lines], axis=0) / total_blocks
     figure.add_trace(_area(bounds_s, mean, "mean of replicas", BLUE))
-    figure.add_trace(_area(bounds_s, peak, "peak of any", PURPLE).update(fill="none", connectgaps=True))
+    figure.add_trace(_area(bounds_s, peak, "peak of any", PURPLE).update(fill="none"))
     if events is not None:
         _preemptions(figure, events, bounds_s)
     figure.update_yaxes(tickformat=".0%", range=[0, 1.06])
     return on_time(figure, bounds_s[0], bounds_s[-1])
 
 
-def _blocks_integral(rows: pd.DataFrame, bounds_s: np.ndarray) -> np.ndarray:
+def _line(rows: pd.DataFrame) -> tuple[exact.Track, np.ndarray]:
+    rows = rows.sort_values("start_s")
     track = exact.Track(rows["start_s"].to_numpy(), rows["duration_s"].to_numpy())
-    return exact.line_integral(bounds_s, track, rows["kv_blocks"].to_numpy(dtype=np.float64))
+    return track, rows["kv_blocks"].to_numpy(dtype=np.float64)
 
 
 def _preemptions(figure: go.Figure, events: pd.DataFrame, bounds_s: np.ndarray) -> None:

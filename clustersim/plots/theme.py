@@ -41,7 +41,6 @@ TEMPLATE: Final = go.layout.Template(
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "margin": {"l": 56, "r": 16, "t": 28, "b": 44},
-        "height": HEIGHT,
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "namelength": -1},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"},
         "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": "rgba(128, 137, 150, 0.55)", "activecolor": BLUE},
@@ -55,7 +54,7 @@ TEMPLATE: Final = go.layout.Template(
 def blank(x: str, y: str) -> go.Figure:
     """Return an empty figure in our look, with its axis titles."""
     figure = go.Figure()
-    figure.update_layout(template=TEMPLATE, showlegend=True)
+    figure.update_layout(template=TEMPLATE, showlegend=True, height=HEIGHT)
     figure.update_xaxes(title_text=x)
     return figure.update_yaxes(title_text=y)
 

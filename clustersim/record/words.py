@@ -36,7 +36,7 @@ def share(value: float) -> str:
     >>> share(1.0), share(0.9998), share(0.98765)
     ('100%', '>99.9%', '98.8%')
     """
-    if value in (0.0, 1.0):
+    if round(value, 9) in (0.0, 1.0):
         return f"{value:.0%}"
     return "<0.1%" if 0.0 < value < 0.0005 else ">99.9%" if 0.9995 <= value < 1.0 else f"{value:.1%}"
 

@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
@@ -75,19 +74,20 @@ def write(results: Run | Sweep, path: str | Path) -> Path:
     text = _PAGE.format(
         policy=POLICY,
         title=escape(f"{title} – clustersim"),
-        style=_asset("page.css"),
+        style=asset("page.css") + asset("dark.css"),
         body=body,
         template=parts.data(plots.TEMPLATE.to_json(), "template"),
         config=parts.data(json.dumps(plots.CONFIG), "config"),
         plotly=get_plotlyjs(),
-        script=_asset("page.js"),
+        script=asset("page.js"),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file that lies beside this module: a style sheet or a script."""
     return files("clustersim.report").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -235,7 +235,7 @@ def _trades(sweep: Sweep) -> dict[str, go.Figure]:
 
 def _drills(sweep: Sweep) -> Iterator[str]:
     """Yield the curves of a few settings over one another, then the figures of each, folded."""
-    chosen = {_label(sweep, run): run for run in _contenders(sweep)}
+    chosen = {_label(sweep, run): run for run in sweep.contenders(DRILLS)}
     yield f'<p class="note">{escape(_chosen_by(sweep, chosen))}</p>'
     if len(chosen) > 1:
         yield parts.figures(
@@ -256,11 +256,3 @@ def _chosen_by(sweep: Sweep, chosen: Mapping[str, Run]) -> str:
 
 def _overlaid(runs: Mapping[str, Run], column: str) -> go.Figure:
     return plots.overlay({name: plots.latency_cdf(run.requests, column) for name, run in runs.items()})
-
-
-def _contenders(sweep: Sweep) -> list[Run]:
-    """Return the best run, and the best of each other value of the first swept field but the load."""
-    points = sweep.points.sort_values(sweep.goal, ascending=False, kind="stable")
-    color = next((axis for axis in sweep.axes if axis != sweep.load), None)
-    rows: pd.DataFrame = points.drop_duplicates(color) if color else points
-    return [Run(sweep.folder / str(folder)) for folder in rows["folder"].head(DRILLS)]

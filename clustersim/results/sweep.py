@@ -111,6 +111,16 @@ class Sweep:
         rank = values if BY_NAME[name].better == "lower" else -values
         return self.points.loc[rank.sort_values().index].iloc[0]
 
+    def contenders(self, count: int) -> list[Run]:
+        """Return the run of the best point, then of the best with each other value of the first swept field.
+
+        The load is no such field; where nothing else is swept, these are the best points.
+        """
+        points = self.points.sort_values(self.goal, ascending=False, kind="stable")
+        color = next((axis for axis in self.axes if axis != self.load), None)
+        rows: pd.DataFrame = points.drop_duplicates(color) if color else points
+        return [Run(self.folder / str(folder)) for folder in rows["folder"].head(count)]
+
     @property
     def goal(self) -> str:
         """The metric that the best point has most of: goodput if there is an SLO, else throughput."""

@@ -137,6 +137,12 @@ def test_a_line_that_rises_and_holds_is_integrated_exactly():
     assert total == pytest.approx([0.0, 0.0, 1.0, 4.0, 8.0, 10.0, 10.0])
 
 
+def test_the_peak_of_a_line_is_seen_in_every_bin_it_spans():
+    track = bins.Track(np.array([0.0, 3.0]), np.array([2.0, 1.0]))
+    top = bins.line_peaks(np.array([0.0, 1.0, 1.5, 2.5, 2.9, 3.5, 4.5, 6.0]), track, np.array([4.0, 0.0]))
+    assert top == pytest.approx([2.0, 3.0, 4.0, 4.0, 4.0, 2.0, 0.0])
+
+
 def test_passes_done_follow_the_sum_of_growing_steps():
     done = np.array([1.0, 5.0, 20.0])
     ran_s = 0.01 * done + 1e-4 * done * (done - 1) / 2
