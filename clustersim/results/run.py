@@ -117,13 +117,23 @@ class Run:
         return pd.Series(values, index=[m.name for m in METRICS], name=self.name)
 
     def replications(self) -> list[Run]:
-        """Return this run and those beside it that differ in nothing but the replication, in order."""
-        same: list[Run] = []
-        for file in self.folder.resolve().parent.glob("*/manifest.json"):
+        """Return this run and those beside it that differ in nothing but the replication, in order.
+
+        Of several runs of one replication, made by other versions of the code, the latest counts.
+        """
+        same: dict[int, Run] = {}
+        files = self.folder.resolve().parent.glob("*/manifest.json")
+        for file in sorted(files, key=lambda file: file.stat().st_mtime):
             other = Run(file.parent)
             if all(other.manifest.get(k) == self.manifest.get(k) for k in ("experiment", "point", "seed")):
-                same.append(other)
-        return sorted(same, key=lambda run: int(run.manifest.get("replication") or 0))
+                same[other.replication] = other
+        same[self.replication] = self
+        return [same[number] for number in sorted(same)]
+
+    @property
+    def replication(self) -> int:
+        """Which repetition of its point this is, from 0."""
+        return int(self.manifest.get("replication") or 0)
 
     def figures(self) -> dict[str, go.Figure]:
         """Every figure of the run, by title, the most asked first."""
