@@ -2,7 +2,8 @@
 
 K1 prices products of all accelerators with the one generic set of constants, which was chosen on half of
 the (n, k) pairs; the other half is held out. K2 prices whole layers (four products and the elementwise
-kernels) with curves fitted on three models of Vidur's tables; the other models are held out.
+kernels) with curves fitted on three models of Vidur's tables, and their measured products laid over them
+where they are at hand, as a user's own table would be; the other models are held out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from clustersim.cost import compute
 from clustersim.cost.compute import Formats
+from clustersim.cost.measured import product_ratios
+from clustersim.cost.table import MeasuredTable, Row
 from clustersim.models.operators import Elementwise, Gemm
 from clustersim.published.tables import Claim, Result, Split, data_file, rate
 from clustersim.spec.accelerator import Accelerator
@@ -89,8 +92,10 @@ def layers(data: Path) -> list[Result]:
     frame = _vidur(data)
     began = time.process_time()
     predicted = np.zeros(len(frame))
+    tables = {gpu: _table(frame[frame.gpu == gpu]) for gpu in frame.gpu.unique()}
     for _, rows in frame.groupby(["gpu", "model", "num_tensor_parallel_workers"]):
-        predicted[rows.index] = _layer_s(rows)
+        fitted = rows.model.iloc[0] in FITTED_MODELS
+        predicted[rows.index] = _layer_s(rows, None if fitted else tables[rows.gpu.iloc[0]])
     seconds = time.process_time() - began
     measured = frame[[*_PRODUCTS, *_MOVES]].fillna(0.0).to_numpy().sum(axis=1) * 1e-3
     held = ~frame.model.isin(FITTED_MODELS).to_numpy()
@@ -184,14 +189,29 @@ def _moves(rows: pd.DataFrame) -> Iterator[tuple[str, Elementwise]]:
         yield column, Elementwise(column, 1, float(size))
 
 
-def _layer_s(rows: pd.DataFrame) -> Floats:
+def _table(frame: pd.DataFrame) -> MeasuredTable:
+    """Return the products of the fitted models as a measured table."""
+    rows = []
+    for _, part in frame[frame.model.isin(FITTED_MODELS)].groupby(["model", "num_tensor_parallel_workers"]):
+        for column, (n, k) in _shapes(part).items():
+            times = part[["num_tokens", column]].dropna()
+            points = zip(times.num_tokens, times[column], strict=True)
+            rows += [Row("gemm", (float(m), n, k), "bf16", ms * 1e-3, 0) for m, ms in points if ms > 0.0]
+    return MeasuredTable("the fitted models", "", tuple(rows))
+
+
+def _layer_s(rows: pd.DataFrame, table: MeasuredTable | None) -> Floats:
     """Return the predicted time of a layer for each row; kernels that were not measured do not count."""
     accelerator = _accelerator(str(rows.gpu.iloc[0]))
     curves = efficiency_of(accelerator).for_stack("vidur")
     tokens = rows.num_tokens.to_numpy(np.float64)
     total = np.zeros(len(rows))
     for column, shape in _shapes(rows).items():
-        total += _product_s(curves, accelerator, shape, tokens) * rows[column].notna().to_numpy()
+        product_s = _product_s(curves, accelerator, shape, tokens)
+        if table:
+            like = Gemm(column, 1, *shape)
+            product_s *= product_ratios(table, like, tokens, curves.gemm["bf16"], accelerator, Formats())
+        total += product_s * rows[column].notna().to_numpy()
     for column, operator in _moves(rows):
         price = compute.elementwise(operator, tokens, curves.elementwise, accelerator)
         total += price.total_s * rows[column].notna().to_numpy()
