@@ -163,7 +163,7 @@ class AskedReplica:
         chosen = {seq.id for seq in step.decode}
         if len(chosen) != len(step.decode):
             raise self._broken("decodes a sequence twice")
-        if chosen:
+        if chosen or not any(step.prefill.values()):
             chosen |= {seq.id for seq, tokens in step.prefill.items() if tokens == 0}
         if not chosen:
             return False

@@ -141,9 +141,10 @@ def admit_waiting(s: State, r: int, budget: int) -> None:
         if size >= rules[MAX_BATCH] or needed_blocks(s, req) > s.ints[r, FREE] - kept:
             return
         if s.req[req, STATUS] == SWAPPED_OUT:
+            left = s.ints[r, FREE] - needed_blocks(s, req)
             dequeue(s, r)
             swap_in(s, r, req)
-            reserve = growth_blocks(s, r, 1) if rules[MIXED] == 1 else 0
+            reserve = growth_blocks(s, r, 1) if rules[MIXED] == 1 else reserve + s.ints[r, FREE] - left
             budget -= rules[MIXED]
             continue
         tokens = s.req[req, TARGET]

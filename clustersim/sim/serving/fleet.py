@@ -129,9 +129,11 @@ class Fleet:
 
     def _deliver_each(self) -> Process:
         """Let every request arrive as an event, and ask the policies that are written in Python."""
+        before_s = -np.inf
         for req, arrival_s in enumerate(self.requests.arrival_s.tolist()):
-            if arrival_s > self.env.now:
+            if arrival_s > max(before_s, self.env.now):
                 yield self.env.timeout(arrival_s - self.env.now)
+            before_s = arrival_s
             self._deliver(req, arrival_s)
 
     def _deliver(self, req: int, now: float) -> None:
