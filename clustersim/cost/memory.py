@@ -17,6 +17,9 @@ from clustersim.spec.precision import Precision
 BASE_BYTES: Final = 0.85e9
 """Context, captured graphs and communication buffers (fitted: what vLLM 0.19 left unused of an RTX 4090 with
 Llama-3.1-8B, LLMServingSim's bench run, after weights, activations and 2,588 cache blocks of 16 tokens)."""
+DRIVER_SHARE: Final = 0.985
+"""Of the card's memory that programs see (assumed from driver readings: 79.1 of 80 GiB on H100 and A100,
+23.5 of 24 GiB on RTX 4090)."""
 MEMORY_SHARE: Final = 0.9
 """Of the memory that an engine may fill (published: the default of vLLM's gpu_memory_utilization)."""
 
@@ -98,7 +101,7 @@ def budget(
     """Return how *model* fills the memory of *accelerator*."""
     room = room or Room()
     return Budget(
-        accelerator.memory * room.memory_share,
+        accelerator.memory * DRIVER_SHARE * room.memory_share,
         weights_bytes(model, parallel, precision),
         workspace_bytes(model, parallel, room.max_tokens, room.max_sequences),
         kv_bytes(model, parallel, precision),
