@@ -1,1 +1,30 @@
-"""."""
+"""The command line: thin words over the Python functions of the same names.
+
+Heavy modules are imported inside the commands, so that ``--help`` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from clustersim.cli import catalogue, experiments, policies, proof, results
+from clustersim.cli.base import app, complain
+from clustersim.errors import ClusterSimError
+
+__all__ = ["app", "catalogue", "experiments", "main", "policies", "proof", "results"]
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user ends with a line each and status 2, never a traceback."""
+    try:
+        app()
+    except ClusterSimError as error:
+        complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        complain("interrupted; what is finished is kept, and the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 from clustersim.errors import ClusterSimError, UnknownNameError
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NOUNS = {"workloads/serving": "load", "topologies/efficiency": "efficiency card"}
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -44,7 +45,7 @@ def card_data(folder: str, name: str) -> Any:
     """Return the content of one card; raise UnknownNameError if there is none of that name."""
     files = card_files(folder)
     if name not in files:
-        raise UnknownNameError(folder.rpartition("/")[2].removesuffix("s"), name, files)
+        raise UnknownNameError(_NOUNS.get(folder, folder.rpartition("/")[2].removesuffix("s")), name, files)
     return yaml.load(files[name].read_text(encoding="utf-8"), Loader)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -36,10 +36,16 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
 
 
-def load_spec(kind: type[S], file: str | Path, overrides: Mapping[str, Any] | None = None) -> S:
+def load_spec(
+    kind: type[S],
+    file: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    remember: Callable[[S, dict[FieldPath, Place], Path], None] | None = None,
+) -> S:
     """Read *file* as a *kind*, apply *overrides* (field path to value), and check the whole.
 
-    Raises SpecError, which lists every problem at once, each with file, line and column.
+    *remember* is told the places of the fields, for mistakes that only show later. Raises SpecError,
+    which lists every problem at once, each with file, line and column.
     """
     file = Path(file)
     document = read_document(file)
@@ -51,7 +57,10 @@ def load_spec(kind: type[S], file: str | Path, overrides: Mapping[str, Any] | No
     for path, value in (overrides or {}).items():
         put(document.data, path, value)
         document.places[_keys(path)] = Place("--set")
-    return validate(kind, document, file.parent)
+    spec = validate(kind, document, file.parent)
+    if remember is not None:
+        remember(spec, document.places, file.parent)
+    return spec
 
 
 def validate(kind: type[S], document: Document, folder: Path) -> S:
@@ -171,9 +180,14 @@ def _place(file: Path, node: Any) -> Place:
     return Place(str(file), node.start_mark.line + 1, node.start_mark.column + 1)
 
 
+def place_of(places: Mapping[FieldPath, Place], path: FieldPath) -> Place | None:
+    """Return where the field at *path* stands, or the nearest one around it."""
+    known = (path[:n] for n in range(len(path), -1, -1) if path[:n] in places)
+    return places.get(next(known, ("",)))
+
+
 def _at(document: Document, path: FieldPath, message: str) -> Problem:
-    known = (path[:n] for n in range(len(path), -1, -1) if path[:n] in document.places)
-    place = document.places.get(next(known, ("",)))
+    place = place_of(document.places, path)
     name = ".".join(map(str, path))
     return Problem(name, message, place.file, place.line, place.column) if place else Problem(name, message)
 
@@ -202,6 +216,8 @@ def _fields(kind: Any, path: FieldPath, data: Any) -> list[str]:
     """Return the names of the fields that the model at *path* has."""
     for key in path:
         data = _child(data, key)
+        if isinstance(key, int):
+            continue
         info = getattr(kind, "model_fields", {}).get(key)
         kind = _model(info.annotation if info else None, info.metadata if info else (), data)
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

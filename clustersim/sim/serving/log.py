@@ -51,8 +51,9 @@ class Log:
         rows = rows[np.lexsort((rows[:, 2], rows[:, 0]))]
         subjects = [f"request {int(req)}" for req in rows[:, 2]]
         details = [f'{{"replica": {int(r)}}}' for r in rows[:, 3]]
-        columns = (rows[:, 0], _EVENT_KINDS[rows[:, 1].astype(int)], subjects, details)
-        return dict(zip(EVENTS.names, (np.asarray(c) for c in columns), strict=True))
+        columns = (_EVENT_KINDS[rows[:, 1].astype(int)], subjects, details)
+        named = dict(zip(EVENTS.names[1:], (np.asarray(c, dtype=object) for c in columns), strict=True))
+        return {"t_s": rows[:, 0], **named}
 
     def _joined(self, table: Table) -> Columns:
         chunks = self._chunks[table.name]

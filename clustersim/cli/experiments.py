@@ -1,0 +1,218 @@
+"""run, validate, schema: from a file to results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clustersim.cli.base import (
+    AsJson,
+    Out,
+    Sets,
+    SpecFile,
+    app,
+    changes,
+    err,
+    note,
+    say,
+    show,
+    show_json,
+)
+from clustersim.errors import ClusterSimError
+
+if TYPE_CHECKING:
+    from clustersim.results import Run, Sweep
+    from clustersim.spec.experiment import Experiment
+
+HEADLINE = (
+    "throughput_tokens_per_s",
+    "slo_attainment_share",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "tpot_p50_s",
+    "tpot_p99_s",
+    "itl_p99_s",
+    "energy_j_per_token",
+)
+"""The metrics that fit a terminal; programs get all."""
+
+
+@app.command()
+def run(
+    spec: SpecFile,
+    sets: Sets = None,
+    to: Out = Path("runs"),
+    replications: Annotated[
+        int, typer.Option("--replications", "-n", min=1, help="Random repetitions of each point.")
+    ] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=0, help="Runs at a time; 0 takes the cores there are.")
+    ] = 0,
+    report: Annotated[bool, typer.Option(help="Write a report beside the results.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment, or its sweep, print what came out and write the report."""
+    experiment = _load(spec, sets)
+    _announce_compilation()
+    if not experiment.sweep and replications == 1:
+        _run_one(experiment, to, report, as_json)
+    else:
+        _run_sweep(experiment, to, replications, jobs, report, as_json)
+
+
+@app.command()
+def validate(spec: SpecFile, sets: Sets = None) -> None:
+    """Check an experiment, and say what it would run, without running it."""
+    from clustersim.rng import Streams
+    from clustersim.sim.plan import plan
+
+    experiment = _load(spec, sets)
+    for point in experiment.points():
+        service = plan(experiment.at(point) if experiment.sweep else experiment, Streams(experiment.seed))
+    found, memory = service.budget, service.fleet.memory
+    serving = experiment.serving
+    say(
+        f"ok: {experiment.name}: {len(experiment.points())} points, {len(service.requests):,} requests each; "
+        f"{serving.replicas} replicas of {serving.accelerators_per_replica} x {experiment.cluster.kind.name}"
+    )
+    say(
+        f"each accelerator: {found.weights_bytes / 2**30:.1f} GiB of weights, "
+        f"{found.kv_bytes / 2**30:.1f} GiB of cache; a replica caches "
+        f"{memory.blocks * memory.block_tokens:,} tokens in {memory.blocks:,} blocks"
+    )
+    for warning in service.warnings:
+        note(warning)
+
+
+@app.command()
+def schema(to: Annotated[Path | None, typer.Option("--out", "-o", help="File to write.")] = None) -> None:
+    """Print the JSON schema of an experiment, for editors that complete and check."""
+    import json
+
+    from clustersim.spec.experiment import Experiment
+
+    text = json.dumps(Experiment.model_json_schema(), indent=2) + "\n"
+    if to is None:
+        typer.echo(text, nl=False)
+        return
+    to.write_text(text, encoding="utf-8")
+    say(f"wrote {to}")
+
+
+def _load(spec: Path, sets: list[str] | None) -> Experiment:
+    from clustersim.spec.experiment import load
+
+    return load(spec, changes(sets))
+
+
+def _run_one(experiment: Experiment, to: Path, report: bool, as_json: bool) -> None:
+    from clustersim.runs.single import Job, make
+
+    folder, manifest = make(Job(experiment, to, {}))
+    rows = [{"name": experiment.name, **manifest["summary"]}]
+    if as_json:
+        show_json(rows)
+    if report:
+        from clustersim.results import Run
+
+        _report(Run(folder), folder / "report.html", silent=as_json)
+    if not as_json:
+        show(rows, _columns(rows[0], ["name"]))
+    for warning in manifest["warnings"]:
+        note(f"note: {warning}")
+    note(f"results: {folder}")
+
+
+def _run_sweep(
+    experiment: Experiment, to: Path, replications: int, jobs: int, report: bool, as_json: bool
+) -> None:
+    from clustersim.runs.sweeping import sweep
+
+    count = len(experiment.points()) * replications
+    with _executor(jobs or min(os.cpu_count() or 1, count)) as executor, _bar(count) as progress:
+        folder = sweep(experiment, to, replications, executor, progress)
+    rows = _index(folder)
+    if as_json:
+        show_json(rows)
+    if report:
+        from clustersim.results import Sweep
+
+        _report(Sweep(folder), folder / "report.html", silent=as_json)
+    if not as_json:
+        show(rows, _columns(rows[0], [*experiment.sweep, *(["replication"] if replications > 1 else [])]))
+    failed = [row for row in rows if row["status"] != "ok"]
+    for row in failed:
+        err.print(f"[red]failed[/] {row['message'].splitlines()[-1]}", highlight=False, soft_wrap=True)
+    note(f"results: {folder}")
+    if len(failed) == len(rows):
+        raise ClusterSimError(f"all {len(rows)} runs failed: {failed[0]['message'].splitlines()[-1]}")
+
+
+def _index(folder: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(folder / "index.parquet").to_pylist()
+    return rows
+
+
+def _columns(row: dict[str, Any], first: list[str]) -> list[str] | None:
+    """Return the columns for a terminal; None, all of them, for a program."""
+    from clustersim.cli.base import out
+
+    if not out.is_terminal:
+        return None
+    known = [name for name in first if name in row]
+    return [*known, *(name for name in HEADLINE if row[name] == row[name])]
+
+
+def _report(results: Run | Sweep, file: Path, *, silent: bool) -> None:
+    from clustersim.report import write
+    from clustersim.results.headline import answer
+
+    write(results, file)
+    if not silent:
+        for sentence in answer(results):
+            say(sentence)
+    note(f"report: {file}")
+
+
+def _announce_compilation() -> None:
+    from clustersim.kernels import cache_folder
+
+    folder = cache_folder()
+    if folder is not None and not any(folder.rglob("*.nbc")):
+        note("compiling the engine, which happens once (about 20 s)")
+
+
+@contextmanager
+def _executor(jobs: int) -> Iterator[Executor | None]:
+    if jobs <= 1:
+        yield None
+        return
+    from clustersim.runs.executors import processes
+
+    pool = processes(jobs)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _bar(count: int) -> Iterator[Any]:
+    """Show progress on standard error: a bar for people, a line now and then for logs."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not err.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("Running"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("run", total=count)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

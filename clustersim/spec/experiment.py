@@ -1,0 +1,163 @@
+"""The experiment: everything one run needs, and the axes along which a sweep varies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
+
+from clustersim.errors import FieldError, Problem, SpecError
+from clustersim.spec.accelerator import Accelerator
+from clustersim.spec.base import Spec, card
+from clustersim.spec.load import Place, load_spec, place_of, with_fields
+from clustersim.spec.node import Node
+from clustersim.spec.serving import Serving
+from clustersim.spec.workload import Workload
+from clustersim.units import Seconds
+
+
+class Cluster(Spec):
+    """The machines: equal nodes of the catalogue, or accelerators without a node around them."""
+
+    node: Annotated[Node, card("topologies/nodes")] | None = None
+    nodes: PositiveInt | None = Field(None, description="How many; by default as many as are needed.")
+    accelerator: Annotated[Accelerator, card("topologies/accelerators")] | None = Field(
+        None, description="Instead of a node: bare accelerators, joined by the link of their card."
+    )
+    accelerators: PositiveInt | None = Field(None, description="How many; by default as many as are needed.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.node is None) == (self.accelerator is None):
+            raise FieldError("node", "give either a node or an accelerator")
+        for count, of in (("nodes", "node"), ("accelerators", "accelerator")):
+            if getattr(self, count) is not None and getattr(self, of) is None:
+                raise FieldError(count, f"needs {of}")
+        return self
+
+    @property
+    def kind(self) -> Accelerator:
+        """The accelerator, with the link that joins it to its peers in the node."""
+        if self.node is None:
+            assert self.accelerator is not None
+            return self.accelerator
+        link = self.node.link
+        found = {"nvswitch": "nvlink", "nvlink-mesh": "nvlink", "xgmi-mesh": "xgmi", "roce-mesh": "roce"}
+        kept = {"link_bandwidth": link.bandwidth} if link.bandwidth else {}
+        if link.kind in found or link.kind == "pcie":
+            kept["link"] = found.get(link.kind, link.kind)  # type: ignore[assignment]
+        return self.node.accelerator.model_copy(update=kept)
+
+    @property
+    def per_node(self) -> int | None:
+        """Accelerators that one scale-up network joins; None if nothing is said of nodes."""
+        return self.node.accelerators if self.node else None
+
+    @property
+    def total(self) -> int | None:
+        """Accelerators there are; None if there are as many as are needed."""
+        if self.node is not None:
+            return self.nodes * self.node.accelerators if self.nodes else None
+        return self.accelerators
+
+
+class Engine(Spec):
+    """How the simulation proceeds; none of it changes a result."""
+
+    leap: bool = Field(True, description="Jump over passes between which nothing is decided.")
+
+
+class Record(Spec):
+    """What is written; sums and quantiles of the summary are exact in any case."""
+
+    iterations: Literal["all", "off"] = Field("all", description="A row for each stretch of passes, or none.")
+    power_bins: PositiveInt = Field(600, le=100_000, description="Bins of the table of power.")
+    power_bin: Annotated[Seconds, Field(gt=0)] | None = Field(
+        None, description="Width of the bins of the table of power, instead of their number."
+    )
+
+
+class Experiment(Spec):
+    """Everything one run needs, and the axes along which a sweep varies it."""
+
+    name: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    question: str = Field("", description="What the experiment answers, for the report.")
+    cluster: Cluster
+    serving: Serving
+    workload: Workload
+    seed: NonNegativeInt = 0
+    engine: Engine = Engine()
+    record: Record = Record()
+    sweep: dict[str, list[Any]] = Field(
+        default_factory=dict, description="Field path to values; 'together' holds axes that move as one."
+    )
+    _places: dict[tuple[str | int, ...], Place] = PrivateAttr(default_factory=dict)
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        serving, per_node, total = self.serving, self.cluster.per_node, self.cluster.total
+        stage = serving.tensor_parallel * serving.data_parallel
+        if per_node is not None and stage > per_node:
+            raise FieldError(
+                "serving.tensor_parallel",
+                f"{stage} accelerators of a stage do not fit in a node of the cluster, "
+                f"which has {per_node}; use serving.pipeline_parallel, or replicas, to go beyond a node",
+            )
+        if total is not None and serving.accelerators > total:
+            raise FieldError(
+                "serving.replicas",
+                f"{serving.replicas} replicas of {serving.accelerators_per_replica} need "
+                f"{serving.accelerators} accelerators, the cluster has {total}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sweep_is_possible(self) -> Self:
+        for path, values in self.sweep.items():
+            if not values:
+                raise FieldError(f"sweep.{path}", "has no values; give at least one or leave it out")
+            if path == "together" and not all(isinstance(v, Mapping) for v in values):
+                raise FieldError("sweep.together", "holds mappings of field paths to values, one a point")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the spec start."""
+        return self._folder
+
+    def points(self) -> list[dict[str, Any]]:
+        """Return every combination of the sweep's values, as field path to value; one empty if none."""
+        axes = [
+            [dict(value) if path == "together" else {path: value} for value in values]
+            for path, values in self.sweep.items()
+        ]
+        return [{k: v for part in combination for k, v in part.items()} for combination in product(*axes)]
+
+    def at(self, point: Mapping[str, Any]) -> Experiment:
+        """Return the experiment of one point of the sweep, checked again; raises SpecError."""
+        changes = {**point, "sweep": {}}
+        moved = with_fields(self, changes, self._folder)
+        moved._places, moved._folder = {}, self._folder
+        return moved
+
+    def problem(self, path: str, message: str) -> SpecError:
+        """Return an error about the field at *path*, with its place in the file if it is known."""
+        place = place_of(self._places, tuple(path.split(".")))
+        where = (place.file, place.line, place.column) if place else ("<spec>", None, None)
+        return SpecError([Problem(path, message, *where)])
+
+
+def load(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read an experiment from *file*, with *overrides* (field path to value) laid over it.
+
+    Raises SpecError, which lists every problem at once, each with file, line and column.
+    """
+    return load_spec(Experiment, file, overrides, _remember)
+
+
+def _remember(experiment: Experiment, places: dict[tuple[str | int, ...], Place], folder: Path) -> None:
+    experiment._places, experiment._folder = places, folder
