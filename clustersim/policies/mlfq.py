@@ -41,7 +41,8 @@ class SkipJoinMLFQ(BatchingPolicy):
                 step.prefill[seq] = min(seq.prefill_left, max(budget, 0))
                 budget -= step.prefill[seq] or 1
         step.preempt = self._victims([seq for seq in first if seq not in set(chosen)], newcomers, view)
-        step.passes = min((self._level(seq, view.now_s)[1] for seq in decode), default=0)
+        left = min((self._level(seq, view.now_s)[1] for seq in decode), default=1)
+        step.passes = min(left, _passes_that_fit(decode, view))
         if len(chosen) < len(first):
             step.passes = 1  # who is left out may fit, or starve, after any pass
         return step
@@ -87,3 +88,10 @@ class SkipJoinMLFQ(BatchingPolicy):
                 victims.append(seq)
                 lack -= blocks_for(seq.context_tokens + seq.prefill_left, view.block_tokens)
         return victims
+
+
+def _passes_that_fit(decode: list[RequestView], view: ReplicaView) -> int:
+    """Return for how many passes all of *decode* surely fit the blocks that ``_fit`` shares out."""
+    need = sum(blocks_for(seq.context_tokens + 1, view.block_tokens) for seq in decode)
+    room = view.total_kv_blocks - view.watermark_blocks - need
+    return max(1, room // max(1, len(decode)) * view.block_tokens)
