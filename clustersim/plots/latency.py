@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from clustersim.plots.theme import BLUE, GREY, VERMILION, blank, colors, nothing
+from clustersim.plots.theme import BLUE, GREY, SPREAD, VERMILION, blank, colors, nothing, scale
 from clustersim.record import intertoken, words
 
 POINTS: Final = 2000
@@ -23,8 +23,6 @@ WORDS: Final = {
 }
 MARKS: Final = {"p50": 0.5, "p99": 0.99}
 """The quantiles that are written at a curve."""
-_SPREAD: Final = 50.0
-"""Where the longest wait is so many times the median, the axis is logarithmic."""
 
 
 def latency_cdf(requests: pd.DataFrame, column: str = "ttft_s", slo: float | None = None) -> go.Figure:
@@ -58,14 +56,9 @@ def overlay(figures: Mapping[str, go.Figure]) -> go.Figure:
         for trace in figure.data:
             if trace.mode == "lines":
                 drawn.add_trace(trace).data[-1].update(name=name, line_color=color, showlegend=True)
-    is_log = any(figure.layout.xaxis.type == "log" for figure in figures.values())
-    return _scale(drawn, is_log)
-
-
-def _scale(figure: go.Figure, is_log: bool) -> go.Figure:
-    if is_log:
-        return figure.update_xaxes(type="log", dtick="D2")
-    return figure.update_xaxes(type="linear", rangemode="tozero")
+    ends = [float(np.max(trace.x)) for trace in drawn.data]
+    middles = [float(trace.x[len(trace.x) // 2]) for trace in drawn.data]
+    return scale("x", drawn, bool(ends) and min(middles) > 0 and max(ends) > SPREAD * min(middles))
 
 
 def _ranks(count: int) -> np.ndarray:
@@ -78,7 +71,7 @@ def _ranks(count: int) -> np.ndarray:
 
 
 def _curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, marks: np.ndarray) -> None:
-    is_log = bool(x[0] > 0 and x[-1] > _SPREAD * marks[0])
+    is_log = bool(x[0] > 0 and x[-1] > SPREAD * marks[0])
     start = x[0] if is_log else 0.0
     figure.add_scatter(
         x=np.concatenate([[start], x]),
@@ -88,19 +81,21 @@ def _curve(figure: go.Figure, x: np.ndarray, y: np.ndarray, marks: np.ndarray) -
         hovertemplate="%{y:.2%} within %{x:.4g} s<extra></extra>",
         showlegend=False,
     )
-    _scale(figure, is_log)
+    scale("x", figure, is_log)
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
     for (word, share), value in zip(MARKS.items(), marks, strict=True):
-        _mark(figure, float(value), share, f"{word} {words.seconds(float(value))}")
+        is_right = not is_log and value > 0.75 * x[-1]
+        _mark(figure, (float(value), share), f"{word} {words.seconds(float(value))}", bool(is_right))
 
 
-def _mark(figure: go.Figure, x: float, y: float, text: str) -> None:
+def _mark(figure: go.Figure, place: tuple[float, float], text: str, is_right: bool) -> None:
     figure.add_scatter(
-        x=[x],
-        y=[y],
+        x=[place[0]],
+        y=[place[1]],
         mode="markers+text",
         text=text,
-        textposition="bottom right",
+        textposition="bottom left" if is_right else "bottom right",
+        cliponaxis=False,
         marker={"size": 7, "color": BLUE},
         hovertemplate=f"{text}<extra></extra>",
         showlegend=False,

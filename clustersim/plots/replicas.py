@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -116,26 +116,29 @@ def breakdown(iterations: pd.DataFrame) -> go.Figure:
     groups = {"decode only": iterations[~has_prefill], "with prefill": iterations[has_prefill]}
     groups = {f"{name}<br>{_passes(rows)} passes": rows for name, rows in groups.items() if len(rows)}
     groups |= {f"all<br>{_passes(iterations)} passes": iterations}
+    whole_s = np.array([sum(rows[column].sum() for column, _, _ in PARTS) for rows in groups.values()])
     for column, name, color in PARTS:
-        seconds = np.array([rows[column].sum() for rows in groups.values()])
-        whole = np.array([rows[[part for part, _, _ in PARTS]].sum().sum() for rows in groups.values()])
-        share = np.divide(seconds, whole, out=np.zeros(len(whole)), where=whole > 0)
-        figure.add_bar(
-            x=seconds / np.array([rows["count"].sum() for rows in groups.values()]) * 1e3,
-            y=list(groups),
-            orientation="h",
-            name=name,
-            marker={"color": color, "line": {"width": 0}},
-            customdata=np.stack([seconds, share], axis=1),
-            text=[f"{x:.0%}" if x >= 0.04 else "" for x in share],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            insidetextfont={"color": "white"},
-            hovertemplate="%{x:.4g} ms a pass, %{customdata[0]:.4g} s in all, %{customdata[1]:.1%}",
-        )
+        part_s = np.array([rows[column].sum() for rows in groups.values()])
+        share = np.divide(part_s, whole_s, out=np.zeros(len(whole_s)), where=whole_s > 0)
+        passes = np.array([rows["count"].sum() for rows in groups.values()])
+        figure.add_bar(x=part_s / passes * 1e3, y=list(groups), name=name, **_part(part_s, share, color))
     hide = {"mode": "hide", "minsize": 9}
     return figure.update_layout(barmode="stack", legend_traceorder="normal", uniformtext=hide)
+
+
+def _part(part_s: np.ndarray, share: np.ndarray, color: str) -> dict[str, Any]:
+    """Return how one part of the stacked bars looks."""
+    return {
+        "orientation": "h",
+        "marker": {"color": color, "line": {"width": 0}},
+        "customdata": np.stack([part_s, share], axis=1),
+        "text": [f"{x:.0%}" if x >= 0.04 else "" for x in share],
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "insidetextfont": {"color": "white"},
+        "textangle": 0,
+        "hovertemplate": "%{x:.4g} ms a pass, %{customdata[0]:.4g} s in all, %{customdata[1]:.1%}",
+    }
 
 
 def _passes(rows: pd.DataFrame) -> str:

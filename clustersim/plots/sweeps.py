@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from clustersim.plots.theme import INK, blank, colors, nothing
+from clustersim.plots.theme import INK, SPREAD, blank, colors, nothing, scale
 from clustersim.record.summary import BY_NAME, title
 
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
@@ -31,21 +31,29 @@ def pareto(
     rows = index.dropna(subset=[x, y])
     if not len(rows):
         return nothing(figure, "no point has both numbers")
-    best = front(rows, x, y)
-    figure.add_scatter(
-        x=best[x],
-        y=best[y],
-        mode="lines",
-        name="best of both",
-        line={"color": INK, "width": 1.5, "dash": "dot"},
-        hoverinfo="skip",
-    )
+    _front_line(figure, front(rows, x, y), x, y)
     shown = [name for name in dict.fromkeys([*([color] if color else []), *differs]) if name in rows]
+    for name, group, look in _groups(rows, color):
+        _points(figure, group, (x, y), (name, {"size": 10} | look, shown))
+    for axis, name in (("x", x), ("y", y)):
+        scale(axis, figure, _is_wide(rows[name]))
+    return figure
+
+
+def _front_line(figure: go.Figure, best: pd.DataFrame, x: str, y: str) -> None:
+    line = {"color": INK, "width": 1.5, "dash": "dot"}
+    figure.add_scatter(x=best[x], y=best[y], mode="lines", name="best of both", line=line, hoverinfo="skip")
+
+
+def _groups(rows: pd.DataFrame, color: str | None) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """Yield the rows of each value of *color*, with its name, colour and symbol."""
     named = rows[color].astype(str) if color else pd.Series("points", index=rows.index)
     for place, (name, shade) in enumerate(colors(named).items()):
-        look = {"size": 10, "color": shade, "symbol": SYMBOLS[place % len(SYMBOLS)]}
-        _points(figure, rows[named == name], (x, y), (name, look, shown))
-    return figure.update_yaxes(rangemode="tozero").update_xaxes(rangemode="tozero")
+        yield name, rows[named == name], {"color": shade, "symbol": SYMBOLS[place % len(SYMBOLS)]}
+
+
+def _is_wide(values: pd.Series) -> bool:
+    return bool(values.min() > 0 and values.max() > SPREAD * values.min())
 
 
 def _points(
@@ -95,13 +103,13 @@ def slo_curve(
 
     Points of equal *x* and *color* (replications) are drawn as their mean, with their range.
     """
-    figure = blank(title(x), "requests within the SLO")
+    unit = " (requests/s)" if x.endswith("rate") else ""
+    figure = blank(title(x) + unit, "requests within the SLO")
     rows = index.dropna(subset=["slo_attainment_share", x])
     if not len(rows):
         return nothing(figure, "the experiment has no SLO")
-    named = rows[color].astype(str) if color else pd.Series("all", index=rows.index)
-    for place, (name, shade) in enumerate(colors(named).items()):
-        shares = rows[named == name].groupby(x)["slo_attainment_share"]
+    for name, group, look in _groups(rows, color):
+        shares = group.groupby(x)["slo_attainment_share"]
         mean = shares.mean()
         figure.add_scatter(
             x=mean.index,
@@ -109,8 +117,8 @@ def slo_curve(
             mode="lines+markers",
             name=name,
             showlegend=color is not None,
-            marker={"size": 8, "symbol": SYMBOLS[place % len(SYMBOLS)]},
-            line={"color": shade, "width": 2},
+            marker={"size": 8} | look,
+            line={"color": look["color"], "width": 2},
             error_y=_range(shares),
             hovertemplate="%{y:.1%} at %{x:.4g}",
         )

@@ -24,12 +24,13 @@ INK: Final = "#5b6472"
 GRID: Final = "rgba(128, 137, 150, 0.22)"
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 HEIGHT: Final = 340
+SPREAD: Final = 50.0
+"""Where the largest number is so many times a usual one, the axis is logarithmic."""
 
 _AXIS: Final[dict[str, Any]] = {
     "gridcolor": GRID,
     "zerolinecolor": GRID,
     "linecolor": GRID,
-    "automargin": True,
     "title": {"standoff": 8, "font": {"size": 12}},
     "tickfont": {"size": 11},
 }
@@ -46,7 +47,7 @@ TEMPLATE: Final = go.layout.Template(
         "modebar": {"bgcolor": "rgba(0, 0, 0, 0)", "color": "rgba(128, 137, 150, 0.55)", "activecolor": BLUE},
         "bargap": 0.25,
         "xaxis": _AXIS,
-        "yaxis": _AXIS,
+        "yaxis": _AXIS | {"automargin": True},
     }
 )
 
@@ -69,6 +70,12 @@ def on_time(figure: go.Figure, start_s: float, end_s: float) -> go.Figure:
     """Give the figure a time axis; pages link the axes of all figures marked so."""
     figure.update_layout(meta={"time": True}, hovermode="x unified")
     return figure.update_xaxes(range=[start_s, end_s])
+
+
+def scale(axis: str, figure: go.Figure, is_log: bool) -> go.Figure:
+    """Make the axis ``x`` or ``y`` logarithmic, or linear from zero."""
+    look = {"type": "log", "dtick": "D2"} if is_log else {"type": "linear", "rangemode": "tozero"}
+    return figure.update_layout({f"{axis}axis": look})
 
 
 def faded(color: str, alpha: float) -> str:

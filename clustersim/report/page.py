@@ -95,7 +95,7 @@ def _of_run(run: Run) -> tuple[str, str]:
     title = str(run.manifest.get("name") or run.name)
     point = words.settings(run.point)
     pieces = [
-        _head(title, point or run.name, answer(run)),
+        _head(title, point or run.name, answer(run), run.manifest),
         parts.warnings(run.manifest.get("warnings") or []),
         parts.tiles(run.summary.to_dict()),
         "<h2>Figures</h2>",
@@ -107,10 +107,12 @@ def _of_run(run: Run) -> tuple[str, str]:
     return title, "\n".join(pieces)
 
 
-def _head(title: str, over: str, sentences: list[str]) -> str:
+def _head(title: str, over: str, sentences: list[str], manifest: Mapping[str, Any]) -> str:
+    question = str((manifest.get("experiment") or {}).get("question") or "")
+    asked = f'<p class="question">{escape(question)}</p>' if question else ""
     lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return (
-        f'<header><p class="over">clustersim · {escape(over)}</p><h1>{escape(title)}</h1>'
+        f'<header><p class="over">clustersim · {escape(over)}</p><h1>{escape(title)}</h1>{asked}'
         f'<ul class="answer">{lines}</ul></header>'
     )
 
@@ -129,38 +131,26 @@ def _behind(run: Run) -> str:
 
 def _footer(manifest: Mapping[str, Any]) -> str:
     """Say where the numbers come from, and what made the page."""
-    lines = list(_provenance(manifest.get("provenance")))
     versions = ", ".join(f"{k} {v}" for k, v in (manifest.get("versions") or {}).items())
     made = [f"Simulated with {versions}" if versions else "", f"seed {manifest.get('seed')}"]
     if manifest.get("commit"):
         made.append(f"commit {manifest['commit']}")
-    known = parts.bullets(lines) if lines else "<p>The manifest names no sources of its prices.</p>"
     return (
-        "<footer><h3>Where the numbers come from</h3><p>Every time, token and joule on this page "
-        "is simulated. The prices behind them are measured, published, fitted or assumed:</p>"
-        f"{known}<p>{escape(', '.join(x for x in made if x))}.</p></footer>"
+        "<footer><h3>Where the numbers come from</h3><p>Every time, token and joule on this page is "
+        f"simulated.</p>{parts.provenance(manifest.get('provenance'))}"
+        f"<p>{escape(', '.join(x for x in made if x))}.</p></footer>"
     )
-
-
-def _provenance(said: Any) -> Iterator[str]:
-    if isinstance(said, Mapping):
-        yield from (f"{what}: {words.setting(source)}" for what, source in said.items())
-    elif isinstance(said, str):
-        yield said
-    else:
-        yield from (words.setting(line) for line in said or [])
 
 
 def _of_sweep(sweep: Sweep) -> tuple[str, str]:
     if not len(sweep.done):
-        return sweep.folder.name, _head(sweep.folder.name, "no run finished", answer(sweep)) + _failures(
-            sweep
-        )
+        title = sweep.folder.name
+        return title, _head(title, "no run finished", answer(sweep), {}) + _failures(sweep)
     best = sweep.best()
     title = str(best.manifest.get("name") or sweep.folder.name)
     count = f"{len(sweep.points)} settings, {len(sweep.done)} runs"
     pieces = [
-        _head(title, count, answer(sweep)),
+        _head(title, count, answer(sweep), best.manifest),
         parts.warnings(_all_warnings(sweep)),
         f"<h2>The best setting: {escape(_label(sweep, best))}</h2>",
         parts.tiles(sweep.best_point().to_dict()),
@@ -251,7 +241,9 @@ def _drills(sweep: Sweep) -> Iterator[str]:
 def _chosen_by(sweep: Sweep, chosen: Mapping[str, Run]) -> str:
     if len(chosen) == 1:
         return "The figures of the best setting."
-    return f"The best setting, and the best of each other {next(a for a in sweep.axes if a != sweep.load)}."
+    others = next(axis for axis in sweep.axes if axis != sweep.load)
+    at = f"; {sweep.load} is {words.setting(sweep.best_point()[sweep.load])} for all" if sweep.load else ""
+    return f"The best setting, and the best of each other {others}{at}."
 
 
 def _overlaid(runs: Mapping[str, Run], column: str) -> go.Figure:

@@ -169,6 +169,40 @@ def bullets(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
+def provenance(said: Any) -> str:
+    """Return where each price comes from: how many of each kind, those assumed, and the whole list, folded.
+
+    *said* is what the manifest says: lines ``price: kind (card): source``, or a mapping of price to the rest.
+    """
+    lines = said.splitlines() if isinstance(said, str) else [f"{k}: {v}" for k, v in dict(said or {}).items()]
+    if not lines:
+        return "<p>The manifest names no sources of its prices.</p>"
+    rows = [_source(line) for line in lines]
+    kinds = pd.Series([kind for _, kind, _ in rows]).value_counts()
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    assumed = ", ".join(name for name, kind, _ in rows if kind == "assumed")
+    note = f"Assumed, without a measurement: {assumed}." if assumed else "None is merely assumed."
+    said_first = f"<p>The prices behind them: {escape(counts)}. {escape(note)}</p>"
+    remark = f"{len(rows)} prices, each with its source and error"
+    return said_first + fold("Sources", remark, _sources(rows))
+
+
+def _source(line: str) -> tuple[str, str, str]:
+    name, _, rest = line.partition(": ")
+    kind, _, source = rest.partition(" ")
+    return name, kind, source
+
+
+def _sources(rows: Sequence[tuple[str, str, str]]) -> str:
+    head = '<th class="text">price</th><th class="text">kind</th><th class="text">source and error</th>'
+    body = "".join(
+        f'<tr><td class="text">{escape(name)}</td><td class="text">{escape(kind)}</td>'
+        f'<td class="doc">{escape(source)}</td></tr>'
+        for name, kind, source in rows
+    )
+    return f'<div class="sheet"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def warnings(lines: Sequence[str]) -> str:
     """Return warnings as a box that cannot be overlooked; nothing if there is none."""
     if not lines:

@@ -114,9 +114,12 @@ class Sweep:
     def contenders(self, count: int) -> list[Run]:
         """Return the run of the best point, then of the best with each other value of the first swept field.
 
-        The load is no such field; where nothing else is swept, these are the best points.
+        All meet the load of the best point; where nothing but the load is swept, it alone is returned.
         """
-        points = self.points.sort_values(self.goal, ascending=False, kind="stable")
+        best, points = self.best_point(), self.points
+        if self.load is not None:
+            points = points[points[self.load] == best[self.load]]
+        points = points.sort_values(self.goal, ascending=False, kind="stable")
         color = next((axis for axis in self.axes if axis != self.load), None)
         rows: pd.DataFrame = points.drop_duplicates(color) if color else points
         return [Run(self.folder / str(folder)) for folder in rows["folder"].head(count)]
