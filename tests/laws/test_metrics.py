@@ -15,6 +15,8 @@ from clustersim.record import intertoken
 from clustersim.record.summary import METRICS, title
 from clustersim.record.tables import TABLES
 from clustersim.results.metrics import summary
+from clustersim.sim.simulation import simulate
+from clustersim.spec.experiment import Experiment
 
 SHARES = (0.0, 0.5, 0.9, 0.99, 1.0)
 STRETCH = st.tuples(
@@ -24,6 +26,7 @@ STRETCH = st.tuples(
     st.integers(0, 5),  # decode_sequences
     st.integers(0, 5),  # fresh_sequences
 )
+LENGTHS = {"kind": "uniform", "low": 1, "high": 90}
 GAP = st.tuples(st.floats(1e-3, 100.0), st.integers(0, 3))
 
 
@@ -199,3 +202,21 @@ def test_every_metric_says_its_unit_in_its_name():
         assert metric.doc.endswith("."), metric.name
     assert title("ttft_p99_s") == "TTFT p99 (s)"
     assert title("serving.batching") == "serving.batching"
+
+
+@pytest.mark.parametrize("batching", ["chunked", "prefill-first", "orca", "shortest-first", "mlfq"])
+def test_waits_between_tokens_are_as_many_and_as_long_as_the_requests_say(batching):
+    experiment = Experiment.model_validate(
+        {
+            "name": "law",
+            "cluster": {"node": "dgx-h100"},
+            "serving": {"model": "llama-3.1-8b", "batching": batching},
+            "workload": {"requests": 120, "rate": 30.0, "prompt": 700, "output": LENGTHS},
+        }
+    )
+    tables = simulate(experiment).tables
+    requests, data = tables["requests"], intertoken.samples(tables["iterations"], tables["token_gaps"])
+    done = requests["status"] == "finished"
+    assert data.total == (requests["output_tokens"][done] - 1).sum()
+    whole_s = (requests["finish_s"] - requests["first_token_s"])[done].sum()
+    assert data.mean_s * data.total == pytest.approx(whole_s, rel=1e-9)
