@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustersim.cost import compute
-from clustersim.cost.compute import Formats, Price
+from clustersim.cost.compute import Price
 from clustersim.cost.table import MeasuredTable, Row, blend, ratios, too_fast
 from clustersim.errors import Problem, SpecError, UnknownNameError
 from clustersim.models.operators import Attention, Gemm, Operator
 from clustersim.spec.accelerator import Accelerator
-from clustersim.spec.efficiency import GemmCurve
 from clustersim.spec.precision import BYTES, Precision
 
 Floats = NDArray[np.float64]
@@ -51,19 +49,20 @@ def product_ratios(
     table: MeasuredTable,
     operator: Gemm,
     tokens: Floats,
-    curve: GemmCurve,
-    accelerator: Accelerator,
-    formats: Formats,
+    dtype: str,
+    predict: Callable[[Gemm, Floats], Floats],
 ) -> Floats:
-    """Return by how much the measured products differ from their prices, at the shape of *operator*."""
+    """Return by how much the measured products in *dtype* differ from those that *predict* tells.
+
+    *predict* returns the seconds of a product for an array of rows; the ratios are those at *operator*.
+    """
     pairs: dict[tuple[float, float], list[Row]] = {}
-    for row in table.of("gemm", formats.weights):
+    for row in table.of("gemm", dtype):
         pairs.setdefault((row.sizes[1], row.sizes[2]), []).append(row)
     known: dict[tuple[float, float], Floats] = {}
     for (n, k), rows in pairs.items():
         sizes = np.array([row.sizes[0] for row in rows])
-        like = Gemm("measured", 1, int(n), int(k))
-        predicted = compute.gemm(like, sizes, curve, accelerator, formats).total_s
+        predicted = predict(Gemm("measured", 1, int(n), int(k)), sizes)
         known[n, k] = ratios(sizes, np.array([row.seconds for row in rows]), predicted, tokens)
     return blend((operator.n, operator.k), known) if known else np.ones_like(tokens)
 

@@ -137,11 +137,22 @@ def product(replica: Replica, operator: Gemm, tokens: Floats) -> Price:
     curve = gemm_curve(replica.curves, formats)
     price = compute.gemm(operator, tokens, curve, replica.accelerator, formats)
     if replica.table:
-        factor = measured.product_ratios(replica.table, operator, tokens, curve, replica.accelerator, formats)
-        return measured.scaled(price, factor)
+        return measured.scaled(price, _measured_ratios(replica, operator, tokens, formats))
     if replica.stack.fuses_quantisation:
         return price
     return price + compute.quantise(operator, tokens, curve, replica.accelerator, formats)
+
+
+def _measured_ratios(replica: Replica, operator: Gemm, tokens: Floats, formats: Formats) -> Floats:
+    """Return by how much the replica's table differs from the price of *operator*."""
+    if replica.table is None:
+        return np.ones_like(tokens)
+    curve, accelerator = gemm_curve(replica.curves, formats), replica.accelerator
+
+    def predict(like: Gemm, rows: Floats) -> Floats:
+        return compute.gemm(like, rows, curve, accelerator, formats).total_s
+
+    return measured.product_ratios(replica.table, operator, tokens, formats.weights, predict)
 
 
 def gemm_curve(curves: Efficiency, formats: Formats) -> GemmCurve:

@@ -206,11 +206,15 @@ def _layer_s(rows: pd.DataFrame, table: MeasuredTable | None) -> Floats:
     curves = efficiency_of(accelerator).for_stack("vidur")
     tokens = rows.num_tokens.to_numpy(np.float64)
     total = np.zeros(len(rows))
+
+    def predict(like: Gemm, sizes: Floats) -> Floats:
+        return _product_s(curves, accelerator, (like.n, like.k), sizes)
+
     for column, shape in _shapes(rows).items():
         product_s = _product_s(curves, accelerator, shape, tokens)
         if table:
             like = Gemm(column, 1, *shape)
-            product_s *= product_ratios(table, like, tokens, curves.gemm["bf16"], accelerator, Formats())
+            product_s *= product_ratios(table, like, tokens, "bf16", predict)
         total += product_s * rows[column].notna().to_numpy()
     for column, operator in _moves(rows):
         price = compute.elementwise(operator, tokens, curves.elementwise, accelerator)
