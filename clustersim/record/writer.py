@@ -33,9 +33,24 @@ def arrow_table(table: Table, columns: Columns) -> Any:
         for c in table.columns
     ]
     schema = pa.schema(fields, metadata={"row": table.row})
-    return pa.table(
-        [pa.array(columns[f.name], type=f.type, from_pandas=False) for f in fields], schema=schema
-    )
+    arrays = [_arrow_array(pa, field.type, columns[field.name]) for field in fields]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _arrow_array(pa: Any, kind: Any, values: np.ndarray[Any, Any]) -> Any:
+    """Return *values* as an Arrow array; numbers without a copy, and without waking pandas."""
+    if kind == pa.string():
+        return _strings(pa, values)
+    plain = np.ascontiguousarray(values, dtype=kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(plain), [None, pa.py_buffer(plain)])
+
+
+def _strings(pa: Any, values: np.ndarray[Any, Any]) -> Any:
+    texts = [text.encode() for text in values.tolist()]
+    offsets = np.zeros(len(texts) + 1, np.int32)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
 def _arrow_type(pa: Any, dtype: str) -> Any:

@@ -105,7 +105,10 @@ def _requests(experiment: Experiment, memory: Memory, streams: Streams) -> Reque
     workload, context = experiment.workload, experiment.serving.model.max_context
     cache = memory.blocks * memory.block_tokens
     most = context if workload.too_long == "error" else min(context, cache)
-    drawn = draw(workload, streams, most)
+    try:
+        drawn = draw(workload, streams, most)
+    except SpecError as error:
+        raise experiment.placed(error) from None
     length = drawn.prompt_tokens + drawn.output_tokens
     if len(drawn) and length.max() > cache:
         first = int(np.argmax(length > cache))

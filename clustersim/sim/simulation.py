@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import process_time
 from typing import Any, Final
 
 import numpy as np
@@ -44,10 +45,13 @@ def simulate(experiment: Experiment, replication: int = 0) -> Outcome:
         env.process(fleet.serve_clients(workload.concurrency, workload.think))
     else:
         env.process(fleet.serve())
+    loop_s = process_time()
     env.run()
+    loop_s = process_time() - loop_s
     fleet.log.flush()
     fleet.check_done()
-    return Outcome(_tables(experiment, service, fleet), _facts(experiment, service, fleet))
+    facts = {**_facts(experiment, service, fleet), "loop_cpu_s": loop_s}
+    return Outcome(_tables(experiment, service, fleet), facts)
 
 
 def _tables(experiment: Experiment, service: Service, fleet: Fleet) -> dict[str, Columns]:

@@ -144,6 +144,13 @@ class Experiment(Spec):
         moved._places, moved._folder = {}, self._folder
         return moved
 
+    def placed(self, error: SpecError) -> SpecError:
+        """Return *error* with the place in the file of each problem that only names a field."""
+        found = [
+            self.problem(p.path, p.message).problems[0] if p.file == "<spec>" else p for p in error.problems
+        ]
+        return SpecError(found)
+
     def problem(self, path: str, message: str) -> SpecError:
         """Return an error about the field at *path*, with its place in the file if it is known."""
         place = place_of(self._places, tuple(path.split(".")))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import simpy
 
+from clustersim.cost.passes import PassShape
 from clustersim.errors import ClusterSimError, PolicyError
 from clustersim.policies import ALL, Policy, RequestView, Step
 from clustersim.sim.serving import batch, core, drive, state
@@ -151,8 +152,20 @@ class AskedReplica:
         return True
 
     def _begin(self, step: Step, decodes: bool) -> None:
-        leap = 1 if self.policy.every_iteration or not self.fleet.plan.leap else step.passes or 1 << 40
+        price = self.fleet.plan.price
+        if price is not None:
+            self._s.floats[self.index, state.GIVEN] = price.seconds(self._shape(decodes))
+        alone = price is not None or self.policy.every_iteration or not self.fleet.plan.leap
+        leap = 1 if alone else step.passes or 1 << 40
         core.begin(self._s, self.index, decodes, 1 if self._just_preempted else leap)
+
+    def _shape(self, decodes: bool) -> PassShape:
+        """Return the chosen pass as a price sees it."""
+        lanes, count = self._s.lanes[self.index], self._int(state.CHUNKS)
+        past = self._s.req[lanes[state.CHUNK_REQ, :count], state.DONE].tolist()
+        new = lanes[state.CHUNK_TOKENS, :count].tolist()
+        batch_size, context = (self._int(state.RUN), self._int(state.CTX)) if decodes else (0, 0)
+        return PassShape(batch_size, context, tuple(zip(past, new, strict=True)))
 
     def _choose_batch(self, step: Step) -> bool:
         """Pause and resume sequences so that the chosen ones decode; say whether any does."""

@@ -54,6 +54,7 @@ from clustersim.sim.serving.state import (
     FIRST_S,
     FREE,
     GENERATED,
+    GIVEN,
     GROWTH,
     HEAP,
     HEAP_IT,
@@ -231,7 +232,19 @@ def price_pass(s: State, r: int, n: int) -> None:
         s.floats[r, PART] += c
         s.floats[r, PART + 1] += m
         s.floats[r, PART + 3] += o
+    if s.floats[r, GIVEN] > 0.0:
+        rescale(s, r, s.floats[r, GIVEN])
     s.floats[r, PART + 2] += s.floats[r, EXTRA]
+
+
+@kernel
+def rescale(s: State, r: int, seconds: float) -> None:
+    """Let the four parts of the pass add up to *seconds*, in the proportions that they have."""
+    total = 0.0
+    for part in range(4):
+        total += s.floats[r, PART + part]
+    for part in range(4):
+        s.floats[r, PART + part] *= seconds / total
 
 
 @kernel

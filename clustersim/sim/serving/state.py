@@ -52,7 +52,8 @@ SYNC: Final = 5  # when the decoding batch got its last tokens
 EXTRA: Final = 6  # seconds of swapping to add to the next pass
 PART: Final = 7  # four places: the parts of the first pass
 PART_GROWTH: Final = 11  # four places: the growth of each part
-FLOATS: Final = 15
+GIVEN: Final = 15  # seconds of the next pass where the caller prices it; 0 = by the compiled prices
+FLOATS: Final = 16
 
 # Scalars of the whole fleet: places in ``State.fleet``.
 ROWS: Final = 0  # rows in the buffer of iterations

@@ -94,12 +94,24 @@ def _plain(kind: Any) -> bool:
 def _array(column: Any, kind: Kind) -> Column:
     if kind == "text":
         coded = pc.dictionary_encode(column).combine_chunks()
-        words: np.ndarray = np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
+        words: np.ndarray = np.array(coded.dictionary.to_pylist(), dtype=object)[_numbers(coded.indices)]
         return words
     if kind == "ids":
-        counts = pc.list_value_length(column).to_numpy()
-        values = pc.list_flatten(column).to_numpy()
+        counts = _numbers(pc.list_value_length(column))
+        values = _numbers(pc.list_flatten(column))
         return Ragged(values, np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
-    stamped = pa.types.is_timestamp(column.type)
-    whole: np.ndarray = column.to_numpy()
-    return whole.astype("datetime64[ns]") if stamped else whole
+    if pa.types.is_timestamp(column.type):
+        return _numbers(column.cast(pa.timestamp("ns")).cast(pa.int64())).view("datetime64[ns]")
+    return _numbers(column)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """Return a column without nulls as numpy; Arrow's own way would import pandas, which takes 0.2 s."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    dtype = np.dtype(column.type.to_pandas_dtype())
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype)[chunk.offset : chunk.offset + len(chunk)]
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
