@@ -137,9 +137,12 @@ def _words(row: Mapping[Any, Any]) -> list[str]:
 
 def span(sweep: Sweep, name: str) -> tuple[float, float, list[float]]:
     """Return the first and the last second of a run, and the part of it to show first."""
-    steps = sweep.runs[name].iterations
-    low_s, high_s = float(steps["start_s"].min()), float((steps["start_s"] + steps["duration_s"]).max())
-    first_s, last_s = sweep.runs[name].window()
+    run = sweep.runs[name]
+    steps, times = run.iterations, run.requests[["arrival_s", "finish_s"]]
+    low_s, high_s = float(times.min(axis=None)), float(times.max(axis=None))
+    if len(steps):
+        low_s, high_s = float(steps["start_s"].min()), float((steps["start_s"] + steps["duration_s"]).max())
+    first_s, last_s = run.window()
     shown_s = [low_s if first_s is None else first_s, high_s if last_s is None else last_s]
     return low_s, high_s, [round(x, 3) for x in shown_s]
 

@@ -37,10 +37,11 @@ def tiles(found: Mapping[str, float]) -> str:
 
 def _tile(tile: Tile) -> str:
     number, _, unit = tile.value.partition(" ")
+    remark = "" if "–" in tile.remark else tile.remark
     value = f"{escape(number)} <small>{escape(unit)}</small>" if unit else escape(number)
     return (
         f'<div class="tile"><div class="label">{escape(tile.label)}</div>'
-        f'<div class="value">{value}</div><div class="sub">{escape(tile.remark)}&nbsp;</div></div>'
+        f'<div class="value">{value}</div><div class="sub">{escape(remark)}&nbsp;</div></div>'
     )
 
 

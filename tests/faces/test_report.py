@@ -14,6 +14,7 @@ import pytest
 import yaml
 from plotly.offline import get_plotlyjs
 
+from clustersim import explore
 from clustersim.errors import ClusterSimError
 from clustersim.record.summary import METRICS
 from clustersim.report import write
@@ -107,6 +108,18 @@ def test_a_run_without_power_slo_or_summary_is_reported(sample_tables, sample_wr
     assert run.summary["finished"] == len(sample_tables["requests"])
     assert np.isnan(run.summary["energy_j"])
     assert "no power was metered" in own_text(write(run, tmp_path / "page.html"))
+
+
+def test_a_run_without_passes_is_reported_and_explored(sample_tables, sample_write, tmp_path):
+    requests, folder = sample_tables["requests"], tmp_path / "runs" / "bare"
+    sample_write(folder, sample_tables)
+    for name in ("iterations", "token_gaps"):
+        (folder / f"{name}.parquet").unlink()
+    assert own_text(write(Run(folder), tmp_path / "page.html")).count("no passes") == 4
+    low_s, high_s, window_s = explore.span(Sweep(tmp_path / "runs"), "bare")
+    assert low_s == requests["arrival_s"].min()
+    assert high_s == requests["finish_s"].max()
+    assert len(explore.moments(Sweep(tmp_path / "runs"), "bare", window_s)) == 3
 
 
 def test_a_sweep_of_which_nothing_finished_is_reported(tmp_path):
