@@ -15,7 +15,7 @@ from clustersim.errors import ClusterSimError, PolicyError
 from clustersim.policies import ALL, Policy, RequestView, Step
 from clustersim.sim.serving import batch, core, drive, state
 from clustersim.sim.serving.state import State
-from clustersim.sim.serving.views import Request
+from clustersim.sim.serving.views import Listed, Request
 
 if TYPE_CHECKING:
     from clustersim.sim.serving.fleet import Fleet
@@ -64,12 +64,12 @@ class AskedReplica:
         return float(self.env.now)
 
     @property
-    def prefilling(self) -> list[Request]:
-        return self._listed(state.PRE_HEAD)
+    def prefilling(self) -> Listed:
+        return Listed(self.fleet, self.index, state.PRE_HEAD, state.PREF)
 
     @property
-    def running(self) -> list[Request]:
-        return self._listed(state.RUN_HEAD)
+    def running(self) -> Listed:
+        return Listed(self.fleet, self.index, state.RUN_HEAD, state.RUN)
 
     @property
     def paused(self) -> list[Request]:
@@ -129,7 +129,8 @@ class AskedReplica:
 
     def _step(self) -> bool:
         """Ask for a step and begin it; False if there is nothing to do."""
-        self.fleet.make_space()
+        if not drive.room(self._s):
+            self.fleet.make_space()
         with policy_errors(self.policy, "next_step"):
             step = self.policy.next_step(self)
         if not isinstance(step, Step):
@@ -180,7 +181,7 @@ class AskedReplica:
             chosen |= {seq.id for seq, tokens in step.prefill.items() if tokens == 0}
         if not chosen:
             return False
-        for seq in self.running:
+        for seq in list(self.running):
             if seq.id not in chosen:
                 drive.pause(self._s, self.index, seq.id)
                 self._paused[seq.id] = seq
@@ -263,13 +264,6 @@ class AskedReplica:
     def _is_here(self, req: int, statuses: tuple[int, ...]) -> bool:
         row = self._s.req[req]
         return bool(row[state.REPLICA] == self.index and row[state.STATUS] in statuses)
-
-    def _listed(self, head: int) -> list[Request]:
-        found, req = [], self._int(head)
-        while req >= 0:
-            found.append(Request(self.fleet, req))
-            req = int(self._s.req[req, state.AFTER])
-        return found
 
     def _ring(self, delay_s: float) -> None:
         """Wake the process after *delay_s*, unless it is rung again before."""

@@ -67,7 +67,7 @@ from clustersim.sim.serving.state import (
 )
 
 
-@kernel
+@entry
 def room(s: State) -> bool:
     """Say whether the buffers hold whatever one more segment of one replica can write."""
     side = s.rules[MAX_BATCH] + 8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -98,6 +99,36 @@ class Request:
     def random(self) -> tuple[float, float]:
         first, second = self._owner.state.req_t[self.id, state.COIN : state.COIN + 2].tolist()
         return first, second
+
+
+class Listed(Sequence[Request]):
+    """Requests in one of a replica's lists; its length is known without a walk through it."""
+
+    __slots__ = ("_head", "_owner", "_replica", "_size")
+
+    def __init__(self, owner: Owner, replica: int, head: int, size: int):
+        self._owner, self._replica, self._head, self._size = owner, replica, head, size
+
+    def __len__(self) -> int:
+        return int(self._owner.state.ints[self._replica, self._size])
+
+    def __iter__(self) -> Iterator[Request]:
+        fleet_state = self._owner.state
+        req = int(fleet_state.ints[self._replica, self._head])
+        while req >= 0:
+            after = int(fleet_state.req[req, state.AFTER])
+            yield Request(self._owner, req)
+            req = after
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | list[Request]:
+        return list(self)[index]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 class Columns:
