@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class Result:
     seconds: float
     """Processor time that the prediction took."""
 
+    def record(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -61,6 +65,7 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "K1": "clustersim.published.kernels:products",
         "K2": "clustersim.published.kernels:layers",
         "K3": "clustersim.published.collectives:all_reduces",
+        "S8": "clustersim.published.vidur:replay",
     }
 )
 """By id, the function that computes it: ``module:function``, imported when it is asked for."""

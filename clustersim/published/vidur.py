@@ -95,7 +95,10 @@ def replay(data: Path) -> list[Result]:
     """Compute S8: serve the requests of each of Vidur's answers and compare both times of every one."""
     files = sorted((data / "peers" / "serving").glob(ANSWERS))
     if not files:
-        raise ClusterSimError(f"no {ANSWERS} in {data / 'peers' / 'serving'}: Vidur's answers are missing")
+        raise ClusterSimError(
+            f"no {ANSWERS} in {data / 'peers' / 'serving'}: these are per-request answers of Vidur, "
+            "which is public at github.com/microsoft/vidur (commit 7d47513)"
+        )
     price, began = OperatorTables(data), time.process_time()
     pairs = [compare(file, price) for file in files]
     seconds = time.process_time() - began
