@@ -72,13 +72,28 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
         writer.writerow(names)
         writer.writerows([[_exact(row.get(name)) for name in names] for row in rows])
         return
+    cells = [[short(row.get(name)) for name in names] for row in rows]
     grid = Table(title=title or None, title_justify="left", header_style="bold")
-    for name in names:
-        number = bool(rows) and isinstance(rows[0].get(name), (int, float))
-        grid.add_column(name.rpartition(".")[2], justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(escape(short(row.get(name))) for name in names))
+    for j in _columns_that_fit([name.rpartition(".")[2] for name in names], cells):
+        number = bool(rows) and isinstance(rows[0].get(names[j]), (int, float))
+        grid.add_column(
+            names[j].rpartition(".")[2],
+            justify="right" if number else "left",
+            overflow="fold",
+        )
+    for row in cells:
+        grid.add_row(*(escape(cell) for cell in row[: len(grid.columns)]))
     out.print(grid)
+
+
+def _columns_that_fit(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> range:
+    """Return the leading columns that fit the terminal; long text may fold, so it counts for 30 at most."""
+    used = 1
+    for j, head in enumerate(heads):
+        used += min(30, max([len(head), *(len(row[j]) for row in cells)])) + 3
+        if used > out.width and j > 1:
+            return range(j)
+    return range(len(heads))
 
 
 def show_json(records: Any) -> None:

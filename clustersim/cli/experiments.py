@@ -123,7 +123,7 @@ def _run_one(experiment: Experiment, to: Path, report: bool, as_json: bool) -> N
 
         _report(Run(folder), folder / "report.html", silent=as_json)
     if not as_json:
-        show(rows, _columns(rows[0], ["name"]))
+        _show(rows, ["name"])
     for warning in manifest["warnings"]:
         note(f"note: {warning}")
     note(f"results: {folder}")
@@ -145,7 +145,8 @@ def _run_sweep(
 
         _report(Sweep(folder), folder / "report.html", silent=as_json)
     if not as_json:
-        show(rows, _columns(rows[0], [*experiment.sweep, *(["replication"] if replications > 1 else [])]))
+        axes = [name for name in rows[0] if name in {p for point in experiment.points() for p in point}]
+        _show(rows, [*axes, *(["replication"] if replications > 1 else [])])
     failed = [row for row in rows if row["status"] != "ok"]
     for row in failed:
         err.print(f"[red]failed[/] {row['message'].splitlines()[-1]}", highlight=False, soft_wrap=True)
@@ -161,14 +162,24 @@ def _index(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _columns(row: dict[str, Any], first: list[str]) -> list[str] | None:
-    """Return the columns for a terminal; None, all of them, for a program."""
+def _show(rows: list[dict[str, Any]], first: list[str]) -> None:
+    """Print the runs: to people the swept fields and the headline in good units, to programs everything."""
     from clustersim.cli.base import out
 
     if not out.is_terminal:
-        return None
-    known = [name for name in first if name in row]
-    return [*known, *(name for name in HEADLINE if row[name] == row[name])]
+        show(rows)
+        return
+    from clustersim.record.summary import BY_NAME
+    from clustersim.record.words import quantity
+
+    kept = [name for name in HEADLINE if any(row[name] == row[name] for row in rows)]
+    show(
+        [
+            {name: row.get(name) for name in first}
+            | {BY_NAME[name].label: quantity(name, row[name]) for name in kept}
+            for row in rows
+        ]
+    )
 
 
 def _report(results: Run | Sweep, file: Path, *, silent: bool) -> None:
