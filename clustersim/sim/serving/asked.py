@@ -146,7 +146,7 @@ class AskedReplica:
         decodes = self._choose_batch(step)
         if decodes:
             self._make_room()
-        self._choose_chunks(step)
+        self._choose_chunks(step, self.decode_blocks if decodes else 0)
         if not decodes and self._int(state.CHUNKS) == 0:
             return False
         self._begin(step, decodes)
@@ -196,7 +196,8 @@ class AskedReplica:
         drive.resume(self._s, self.index, req)
         del self._paused[req]
 
-    def _choose_chunks(self, step: Step) -> None:
+    def _choose_chunks(self, step: Step, kept_blocks: int) -> None:
+        """Add the chunks of *step*; *kept_blocks* of the free blocks are for the next tokens of the batch."""
         self._s.ints[self.index, state.CHUNKS] = 0
         for seq, tokens in step.prefill.items():
             status = self._s.req[seq.id, state.STATUS]
@@ -209,15 +210,13 @@ class AskedReplica:
                     f"prefills {tokens} tokens of request {seq.id}, {seq.prefill_left} are left"
                 )
             if status == state.WAITING:
-                self._admit(seq)
+                self._admit(seq, kept_blocks)
             core.add_chunk(self._s, self.index, seq.id, tokens)
 
-    def _admit(self, seq: RequestView) -> None:
-        need = int(batch.needed_blocks(self._s, seq.id))
-        if need > self.free_kv_blocks:
-            raise self._broken(
-                f"admits request {seq.id}, which needs {need} cache blocks; {self.free_kv_blocks} are free"
-            )
+    def _admit(self, seq: RequestView, kept_blocks: int) -> None:
+        need, free = int(batch.needed_blocks(self._s, seq.id)), self.free_kv_blocks - kept_blocks
+        if need > free:
+            raise self._broken(f"admits request {seq.id}, which needs {need} cache blocks; {free} are free")
         limit = int(self._s.rules[state.MAX_BATCH])
         if self._int(state.RUN) + self._int(state.CHUNKS) >= limit:
             raise self._broken(f"admits request {seq.id} to a pass of {limit} sequences, the engine's most")
