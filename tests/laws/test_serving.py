@@ -27,7 +27,18 @@ from clustersim.rng import Streams
 from clustersim.sim.serving import drive, state
 from clustersim.sim.serving.fleet import Fleet, FleetPlan, Memory
 from tests import fleets
-from tests.serving_cases import BATCHING, Arbitrary, Asked, Case, Served, asked, batching, cases, serve
+from tests.serving_cases import (
+    BATCHING,
+    Arbitrary,
+    Asked,
+    AskedHolding,
+    Case,
+    Served,
+    asked,
+    batching,
+    cases,
+    serve,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LAW = settings(max_examples=30, deadline=None, derandomize=True)
@@ -158,6 +169,23 @@ def test_blocks_in_use_are_those_of_the_sequences_that_hold_a_cache(kind):
             holders = [*view["prefilling"], *view["running"], *view["paused"]]
             tokens = [s.reserved if policy.reserves_limit else s.context + s.left for s in holders]
             assert total - view["free"] == sum(blocks_for(n, size) for n in tokens)
+
+    check()
+
+
+def test_what_a_policy_sees_of_a_request_only_grows_while_it_keeps_its_cache(kind):
+    @LAW
+    @given(cases(), policies(kind), st.booleans())
+    def check(case, policy, leap):
+        seen, last = book(policy), {}
+        serve(case, seen, leap=leap)
+        for view in seen._seen:
+            for sight in [*view["running"], *view["paused"]]:
+                before = last.get(sight.id, sight)
+                assert sight.generated >= before.generated
+                padded = sight.context - (sight.prompt + sight.generated - 1)
+                assert padded >= 0 if policy.holds_batch else padded == 0
+                last[sight.id] = sight
 
     check()
 
@@ -407,6 +435,32 @@ def test_a_policy_cannot_admit_into_the_blocks_that_running_sequences_take_next(
     assert case.memory.blocks == 2
     with pytest.raises(PolicyError, match="request 1, which needs 1 cache blocks"):
         serve(case, TakesTheLastBlock())
+
+
+class HoldsAndNamesAll(AskedHolding):
+    """Names every sequence that runs instead of saying ALL."""
+
+    def next_step(self, view):
+        step = super().next_step(view)
+        if step.decode is ALL:
+            step.decode = list(view.running)
+        return step
+
+
+@LAW
+@given(cases(), batching("static"))
+def test_a_held_batch_may_be_decoded_by_name(case, policy):
+    named, all_of_them = (serve(case, kind(inner=policy)) for kind in (HoldsAndNamesAll, AskedHolding))
+    np.testing.assert_array_equal(named.times(state.FINISH_S), all_of_them.times(state.FINISH_S))
+
+
+class HoldsWithoutReserving(Asked):
+    holds_batch = True
+
+
+def test_a_policy_that_holds_its_batch_must_reserve_its_cache():
+    with pytest.raises(PolicyError, match="so it must set reserves_limit"):
+        serve(ONE_LONG_ONE_SHORT, HoldsWithoutReserving(inner=Chunked()))
 
 
 # -- cost of bookkeeping -----------------------------------------------------------------------------

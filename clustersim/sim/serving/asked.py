@@ -182,11 +182,11 @@ class AskedReplica:
         if not chosen:
             return False
         for seq in list(self.running):
-            if seq.id not in chosen:
+            if seq.id not in chosen and self._is_here(seq.id, (state.RUNNING,)):
                 drive.pause(self._s, self.index, seq.id)
                 self._paused[seq.id] = seq
         for req in sorted(chosen):
-            if not self._is_here(req, (state.RUNNING, state.PAUSED)):
+            if not self._is_here(req, (state.RUNNING, state.PAUSED, state.HELD)):
                 raise self._broken(f"decodes request {req}, which does not run")
             if req in self._paused:
                 self._resume(req)

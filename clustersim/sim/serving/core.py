@@ -383,6 +383,7 @@ def complete(s: State, r: int, end: float) -> None:
         s.ints[r, HEAP] -= 1
         if due and s.rules[HOLDS] == 1:
             s.req[req, ALIVE] = -1
+            s.req[req, GENERATED] = s.req[req, OUTPUT]
             s.req[req, STATUS] = HELD
             s.ints[r, LIVE] -= 1
         elif due:

@@ -215,6 +215,10 @@ def most_sequences(batching: BatchingPolicy) -> int:
 
 def build_state(plan: FleetPlan, requests: Requests, streams: Streams) -> State:
     """Return the arrays of a fleet at rest."""
+    if plan.batching.holds_batch and not plan.batching.reserves_limit:
+        raise PolicyError(
+            f"{type(plan.batching).__name__} holds its batch, so it must set reserves_limit = True"
+        )
     batch = most_sequences(plan.batching)
     n = len(requests)
     coin = streams.get("router").random((n, 2))

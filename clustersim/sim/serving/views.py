@@ -13,6 +13,7 @@ from clustersim.sim.serving.state import State
 from clustersim.workload import Requests
 
 _HAS_PROMPT_LEFT = (state.WAITING, state.PREFILLING)
+_DECODES = (state.RUNNING, state.HELD)
 _KEEPS_CACHE = (state.PREFILLING, state.PAUSED, state.SWAPPED_OUT)
 
 
@@ -79,7 +80,7 @@ class Request:
     @property
     def context_tokens(self) -> int:
         row = self._row
-        if row[state.STATUS] == state.RUNNING:
+        if row[state.STATUS] in _DECODES:
             return int(row[state.OFFSET] + self._passes)
         return int(row[state.DONE]) if row[state.STATUS] in _KEEPS_CACHE else 0
 
