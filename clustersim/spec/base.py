@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 from clustersim.errors import ClusterSimError, UnknownNameError
 
@@ -20,7 +20,16 @@ PACKAGE = Path(__file__).resolve().parent.parent
 class Spec(BaseModel):
     """Base of every description: immutable, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads ``yes`` as true, and pydantic would read true as one."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError(f"{str(value).lower()} is not a number")
+        return value
 
 
 S = TypeVar("S", bound=Spec)
@@ -52,18 +61,36 @@ def card_data(folder: str, name: str) -> Any:
 def card(folder: str) -> BeforeValidator:
     """Let a field hold a card by its name in the catalogue, as a mapping, or as an object.
 
-    A path to a YAML or JSON file needs nothing here: ``spec.load`` has replaced it by its content.
+    A mapping with a ``kind`` is the card of that name with some of its fields changed. A path to a YAML or
+    JSON file needs nothing here: ``spec.load`` has replaced it by its content.
     """
 
     def read(value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, str):
+        changed = isinstance(value, Mapping) and isinstance(value.get("kind"), str)
+        if not isinstance(value, str) and not changed:
             return value
         try:
-            return card_data(folder, value)
+            return _over(card_data(folder, value["kind"] if changed else value), value)
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
 
     return BeforeValidator(read)
+
+
+def _over(card: Any, changes: Any) -> Any:
+    """Return the data of a card with the fields that *changes* names replaced, below the top as well."""
+    if not isinstance(changes, Mapping):
+        return card
+    changed = dict(card)
+    for name, value in changes.items():
+        below = changed.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = _over(below, value)
+        elif isinstance(value, Mapping) and isinstance(below, str):
+            value = {"kind": below, **value}
+        changed[name] = value
+    changed.pop("kind", None)
+    return changed
 
 
 def load_card(kind: type[S], folder: str, name: str) -> S:

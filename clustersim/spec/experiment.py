@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_vali
 from clustersim.errors import FieldError, Problem, SpecError
 from clustersim.spec.accelerator import Accelerator
 from clustersim.spec.base import Spec, card
-from clustersim.spec.load import Place, load_spec, place_of, with_fields
+from clustersim.spec.load import Document, Place, keys_of, load_spec, place_of, put, validate
 from clustersim.spec.node import Node
 from clustersim.spec.serving import Serving
 from clustersim.spec.workload import Workload
@@ -96,6 +97,7 @@ class Experiment(Spec):
     )
     _places: dict[tuple[str | int, ...], Place] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default_factory=Path)
+    _written: dict[str, Any] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -139,9 +141,14 @@ class Experiment(Spec):
 
     def at(self, point: Mapping[str, Any]) -> Experiment:
         """Return the experiment of one point of the sweep, checked again; raises SpecError."""
-        changes = {**point, "sweep": {}}
-        moved = with_fields(self, changes, self._folder)
-        moved._places, moved._folder = {}, self._folder
+        written = self._written is not None
+        data = deepcopy(self._written) if written else self.model_dump()
+        document = Document(data, dict(self._places), folder=self._folder)
+        for path, value in point.items():
+            put(document, path, value, self._place_in_sweep(path, value))
+        document.data.pop("sweep", None)
+        moved = validate(Experiment, document, needs_units=written)
+        moved._remember(document)
         return moved
 
     def placed(self, error: SpecError) -> SpecError:
@@ -153,9 +160,20 @@ class Experiment(Spec):
 
     def problem(self, path: str, message: str) -> SpecError:
         """Return an error about the field at *path*, with its place in the file if it is known."""
-        place = place_of(self._places, tuple(path.split(".")))
-        where = (place.file, place.line, place.column) if place else ("<spec>", None, None)
-        return SpecError([Problem(path, message, *where)])
+        place = place_of(self._places, keys_of(path)) or Place("<spec>")
+        return SpecError([Problem(path, message, place.file, place.line, place.column)])
+
+    def _place_in_sweep(self, path: str, value: Any) -> Place:
+        """Return where the sweep gives *value* to the field at *path*."""
+        values = self.sweep.get(path, [])
+        at: tuple[str | int, ...] = ("sweep", path, values.index(value) if value in values else 0)
+        if path not in self.sweep:
+            at = next((known for known in self._places if known[-1:] == (path,)), ("sweep",))
+        return place_of(self._places, at) or Place("sweep")
+
+    def _remember(self, document: Document) -> None:
+        """Keep what the spec was read from: places for later mistakes, data for the points of its sweep."""
+        self._places, self._folder, self._written = document.places, document.folder, document.data
 
 
 def load(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -163,8 +181,4 @@ def load(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Experi
 
     Raises SpecError, which lists every problem at once, each with file, line and column.
     """
-    return load_spec(Experiment, file, overrides, _remember)
-
-
-def _remember(experiment: Experiment, places: dict[tuple[str | int, ...], Place], folder: Path) -> None:
-    experiment._places, experiment._folder = places, folder
+    return load_spec(Experiment, file, overrides, Experiment._remember)
