@@ -65,6 +65,8 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "K1": "clustersim.published.kernels:products",
         "K2": "clustersim.published.kernels:layers",
         "K3": "clustersim.published.collectives:all_reduces",
+        "S1": "clustersim.published.serving:time_per_token",
+        "S2": "clustersim.published.serving:offline_throughput",
         "S8": "clustersim.published.vidur:replay",
     }
 )
