@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +11,10 @@ from clustersim.cost.memory import Budget, Room, budget, why_not
 from clustersim.cost.step import Parallel, Replica, Sizes, StepPrices, compile_replica
 from clustersim.cost.table import read_table
 from clustersim.errors import ClusterSimError, SpecError
-from clustersim.policies import BatchingPolicy, RuleBatching
+from clustersim.policies import BatchingPolicy, RuleBatching, RuleRouter
+from clustersim.policies.admission import Always, QueueLimit
 from clustersim.rng import Streams
+from clustersim.sim.serving.asked import policy_errors
 from clustersim.sim.serving.fleet import FleetPlan, Memory, is_compiled, most_sequences
 from clustersim.spec.efficiency import efficiency_of
 from clustersim.spec.experiment import Experiment
@@ -34,6 +37,7 @@ class Service:
 def plan(experiment: Experiment, streams: Streams) -> Service:
     """Return the service that *experiment* describes; raise SpecError for what cannot be built."""
     serving = experiment.serving
+    _check_closed_loop(experiment)
     replica = replica_of(experiment)
     batching = _policy_of_a_lane(serving.batching, serving.pipeline_parallel)
     memory, found = _memory(experiment, replica, batching)
@@ -44,6 +48,34 @@ def plan(experiment: Experiment, streams: Streams) -> Service:
     admission = serving.admission
     fleet = FleetPlan(lanes, prices, memory, batching, serving.router, admission, experiment.engine.leap)
     return Service(fleet, requests, found, replica.curves.provenance, _warnings(experiment, requests))
+
+
+def check(experiment: Experiment) -> None:
+    """Raise SpecError if *experiment* cannot be built, as far as that shows without its requests."""
+    _check_closed_loop(experiment)
+    serving = experiment.serving
+    _memory(
+        experiment, replica_of(experiment), _policy_of_a_lane(serving.batching, serving.pipeline_parallel)
+    )
+
+
+def _check_closed_loop(experiment: Experiment) -> None:
+    """Refuse a closed loop with a policy that must be asked in Python."""
+    if experiment.workload.concurrency is None:
+        return
+    serving = experiment.serving
+    compiled = {
+        "batching": is_compiled(serving.batching),
+        "router": type(serving.router).route is RuleRouter.route,
+        "admission": type(serving.admission) in (Always, QueueLimit),
+    }
+    for name, rules in compiled.items():
+        if not rules:
+            raise experiment.problem(
+                f"serving.{name}",
+                f"{getattr(serving, name).kind or name!r} is written in Python, and a closed loop "
+                "(workload.concurrency) needs the rules of a built-in kind; use a rate or arrivals",
+            )
 
 
 def replica_of(experiment: Experiment) -> Replica:
@@ -105,8 +137,10 @@ def _requests(experiment: Experiment, memory: Memory, streams: Streams) -> Reque
     workload, context = experiment.workload, experiment.serving.model.max_context
     cache = memory.blocks * memory.block_tokens
     most = context if workload.too_long == "error" else min(context, cache)
+    shape = getattr(workload.arrivals, "shape", None)
     try:
-        drawn = draw(workload, streams, most)
+        with policy_errors(shape, "rate") if shape and shape.source else nullcontext():
+            drawn = draw(workload, streams, most)
     except SpecError as error:
         raise experiment.placed(error) from None
     length = drawn.prompt_tokens + drawn.output_tokens

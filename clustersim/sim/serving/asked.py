@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import simpy
 
 from clustersim.cost.passes import PassShape
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 Process = Generator[simpy.Event, Any, None]
 
 _BY_ID = attrgetter("id")
+
+
+def _malformed(step: Step) -> str:
+    """Say what in a step is not of the type that its contract asks for; nothing if all is."""
+    if not isinstance(step.prefill, dict):
+        return f"whose prefill is {step.prefill!r}, not a dict of requests and tokens"
+    for request, tokens in step.prefill.items():
+        if not isinstance(tokens, (int, np.integer)):
+            return f"that prefills {tokens!r} tokens of {request!r}; tokens are whole numbers"
+    decode = () if step.decode is ALL else step.decode
+    for name, named in (("prefill", step.prefill), ("decode", decode), ("preempt", step.preempt)):
+        if not isinstance(named, Collection):
+            return f"whose {name} is {named!r}, not requests of the view"
+        for request in named:
+            if not hasattr(request, "id"):
+                return f"whose {name} names {request!r}, which is no request of the view"
+    return ""
 
 
 @contextmanager
@@ -135,6 +153,8 @@ class AskedReplica:
             step = self.policy.next_step(self)
         if not isinstance(step, Step):
             raise self._broken(f"returned {step!r}, which is no Step")
+        if wrong := _malformed(step):
+            raise self._broken(f"returned a Step {wrong}")
         if not step:
             return False
         self._just_preempted.clear()

@@ -154,6 +154,11 @@ class Fleet:
         r = self._route(request, now)
         with policy_errors(self.plan.admission, "admit"):
             verdict = self.plan.admission.admit(request, self.columns, r)
+        if not isinstance(verdict, Verdict):
+            raise PolicyError(
+                f"admission {type(self.plan.admission).__name__} returned {verdict!r} for request {req} at "
+                f"{now:.6g} s; allowed: Verdict.ADMIT, Verdict.REJECT"
+            )
         if verdict is Verdict.REJECT:
             self.make_space()
             drive.reject(self.state, r, req, now)
