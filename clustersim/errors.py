@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 
 class ClusterSimError(Exception):
@@ -18,6 +19,9 @@ class UnknownNameError(ClusterSimError, LookupError):
         self.what, self.name, self.known = what, name, sorted(known)
         super().__init__(f"unknown {what} {name!r}; {choices(name, self.known)}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.name, self.known)
+
 
 class FieldError(ValueError):
     """A mistake that a check over several fields found, pinned to the *path* of one of them."""
@@ -25,6 +29,9 @@ class FieldError(ValueError):
     def __init__(self, path: str, message: str):
         self.path = path
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, *self.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,15 @@ class SpecError(ClusterSimError, ValueError):
     def __init__(self, problems: list[Problem]):
         self.problems = problems
         super().__init__("\n".join(map(str, problems)))
+
+    @classmethod
+    def of(cls, errors: Iterable[SpecError]) -> SpecError:
+        """Return all problems of *errors* as one; what is said of one path in the same words is said once."""
+        told = {(p.path, p.message): p for error in reversed(list(errors)) for p in reversed(error.problems)}
+        return cls(list(told.values())[::-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
 
 
 class PolicyError(ClusterSimError, RuntimeError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from clustersim.cli.base import (
     AsJson,
@@ -23,8 +24,9 @@ from clustersim.cli.base import (
     say,
     show,
     show_json,
+    writing,
 )
-from clustersim.errors import ClusterSimError
+from clustersim.errors import ClusterSimError, SpecError
 
 if TYPE_CHECKING:
     from clustersim.results import Run, Sweep
@@ -72,14 +74,21 @@ def validate(spec: SpecFile, sets: Sets = None) -> None:
     from clustersim.rng import Streams
     from clustersim.sim.plan import plan
 
-    experiment = _load(spec, sets)
+    experiment, wrong = _load(spec, sets), []
     for point in experiment.points():
-        service = plan(experiment.at(point) if experiment.sweep else experiment, Streams(experiment.seed))
+        try:
+            at = experiment.at(point) if experiment.sweep else experiment
+            service = plan(at, Streams(experiment.seed))
+        except SpecError as error:
+            wrong.append(error)
+    if wrong:
+        raise SpecError.of(wrong)
     found, memory = service.budget, service.fleet.memory
     serving = experiment.serving
     say(
-        f"ok: {experiment.name}: {len(experiment.points())} points, {len(service.requests):,} requests each; "
-        f"{serving.replicas} replicas of {serving.accelerators_per_replica} x {experiment.cluster.kind.name}"
+        f"ok: {experiment.name}: {_count(len(experiment.points()), 'point')}, "
+        f"{_count(len(service.requests), 'request')} each; {_count(serving.replicas, 'replica')} "
+        f"of {serving.accelerators_per_replica} x {experiment.cluster.kind.name}"
     )
     say(
         f"each accelerator: {found.weights_bytes / 2**30:.1f} GiB of weights, "
@@ -101,8 +110,13 @@ def schema(to: Annotated[Path | None, typer.Option("--out", "-o", help="File to 
     if to is None:
         typer.echo(text, nl=False)
         return
-    to.write_text(text, encoding="utf-8")
+    with writing(to):
+        to.write_text(text, encoding="utf-8")
     say(f"wrote {to}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _load(spec: Path, sets: list[str] | None) -> Experiment:
@@ -149,10 +163,21 @@ def _run_sweep(
         _show(rows, [*axes, *(["replication"] if replications > 1 else [])])
     failed = [row for row in rows if row["status"] != "ok"]
     for row in failed:
-        err.print(f"[red]failed[/] {row['message'].splitlines()[-1]}", highlight=False, soft_wrap=True)
+        _complain_of(row, experiment)
     note(f"results: {folder}")
     if len(failed) == len(rows):
-        raise ClusterSimError(f"all {len(rows)} runs failed: {failed[0]['message'].splitlines()[-1]}")
+        raise ClusterSimError(f"all {len(rows)} runs failed")
+
+
+def _complain_of(row: dict[str, Any], experiment: Experiment) -> None:
+    """Say of a failed run which it was and why, a line for each reason."""
+    from clustersim.record.words import settings
+
+    axes = {path: row[path] for point in experiment.points() for path in point}
+    reasons = row["message"].splitlines()
+    for reason in reasons[-1:] if row["message"].startswith("Traceback") else reasons:
+        text = escape(f"{settings(axes)}: {reason}".removeprefix(": "))
+        err.print(f"[red]failed[/] {text}", highlight=False, soft_wrap=True)
 
 
 def _index(folder: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -39,12 +40,10 @@ class Job:
     point: Mapping[str, Any]
     replication: int = 0
 
-    @property
-    def folder(self) -> Path:
-        """Where the run's results belong: a readable name, and a digest of all that makes them."""
+    def folder(self, key: str) -> Path:
+        """Return where the results belong: a readable name, and *key*, a digest of all that makes them."""
         parts = [_slug(_part(path, value)) for path, value in self.point.items()]
         readable = "_".join(parts)[:80].strip("_-") or "run"
-        key = identity(self.experiment, self.replication)
         return self.out / self.experiment.name / f"{readable}_r{self.replication}-{key[:8]}"
 
 
@@ -60,25 +59,53 @@ def run(experiment: Experiment, out: str | Path = "runs", replication: int = 0) 
 
 def make(job: Job) -> tuple[Path, dict[str, Any]]:
     """Make one run, unless it is there already; return its folder and its manifest."""
-    manifest_file = job.folder / "manifest.json"
+    key = identity(job.experiment, job.replication)
+    folder = job.folder(key)
+    manifest_file = folder / "manifest.json"
     if manifest_file.is_file():
-        return job.folder, json.loads(manifest_file.read_text(encoding="utf-8"))
-    part = _fresh(job.folder.with_name(job.folder.name + ".part"))
+        return folder, json.loads(manifest_file.read_text(encoding="utf-8"))
+    part = folder.with_name(folder.name + ".part")
+    with results_in(folder.parent):
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            manifest = _simulate_into(part, job, key)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder, manifest
+
+
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Have *folder* to write to; afterwards take away what was made for it and is still empty.
+
+    Raises ClusterSimError if it cannot be written.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        manifest = _simulate_into(part, job)
-        if job.folder.exists():
-            shutil.rmtree(job.folder)
-        part.rename(job.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise ClusterSimError(f"{job.folder}: cannot be written: {error.strerror or error}") from None
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    return job.folder, manifest
+        raise unwritable(folder, error) from None
+    try:
+        yield
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
 
 
-def _simulate_into(folder: Path, job: Job) -> dict[str, Any]:
+def unwritable(path: Path, error: OSError) -> ClusterSimError:
+    """Say that *path* cannot be written, and why."""
+    return ClusterSimError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def _simulate_into(folder: Path, job: Job, key: str) -> dict[str, Any]:
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     outcome = simulate(job.experiment, job.replication)
     spent = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}
@@ -93,7 +120,7 @@ def _simulate_into(folder: Path, job: Job) -> dict[str, Any]:
         **spent,
         "versions": _versions(),
         "commit": _commit(),
-        "identity": identity(job.experiment, job.replication),
+        "identity": key,
     }
     manifest["summary"] = summary(outcome.tables, manifest)
     kept = dict(outcome.tables)
@@ -184,18 +211,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+changes" if changed else commit or None
-
-
-def _fresh(folder: Path) -> Path:
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise ClusterSimError(f"{folder.parent}: cannot be written: {error.strerror or error}") from None
-    return folder
 
 
 def _part(path: str, value: Any) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustersim.errors import ClusterSimError, SpecError
 from clustersim.record.summary import METRICS
-from clustersim.runs.single import Job, make
+from clustersim.runs.single import Job, make, results_in, unwritable
+from clustersim.sim.plan import check
 from clustersim.spec.experiment import Experiment
+from clustersim.spec.load import FieldPath, Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +29,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is sent: plain data and paths."""
+    """What a worker is sent: plain data and paths. *spec* is that of the point, or what is wrong with it."""
 
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] | SpecError
     folder: Path
+    places: Mapping[FieldPath, Place]
     point: Mapping[str, Any]
     replication: int
     out: Path
@@ -48,23 +50,24 @@ def sweep(
 
     Points that *out* holds already are not run again. A point that fails is a row of the index with its
     status, stage and message. *progress* is told how many runs of how many are done. An interruption
-    leaves the finished runs and an index of them, and is raised on.
+    leaves the finished runs and an index of them, and is raised on. Raises SpecError, before anything
+    is run or written, if no point can be.
     """
-    orders = [
-        Order(experiment.model_dump(), experiment.folder, point, replication, Path(out))
-        for point in experiment.points()
-        for replication in range(replications)
-    ]
+    orders = list(_orders(experiment, Path(out), replications))
+    wrong = [order.spec for order in orders if isinstance(order.spec, SpecError)]
+    if len(wrong) == len(orders):
+        raise SpecError.of(wrong)
     rows: dict[int, Row] = {}
     folder = Path(out) / experiment.name
-    try:
-        for number, row in _done(orders, executor):
-            rows[number] = row
-            if progress is not None:
-                progress(len(rows), len(orders))
-    finally:
-        if rows:
-            _write_index(folder, [rows[number] for number in sorted(rows)])
+    with results_in(folder):
+        try:
+            for number, row in _done(orders, executor):
+                rows[number] = row
+                if progress is not None:
+                    progress(len(rows), len(orders))
+        finally:
+            if rows:
+                _write_index(folder, [rows[number] for number in sorted(rows)])
     return folder
 
 
@@ -76,15 +79,39 @@ def table(folder: str | Path) -> pd.DataFrame:
     return index
 
 
+def _orders(experiment: Experiment, out: Path, replications: int) -> Iterator[Order]:
+    """Yield what is to be run, point by point, each checked."""
+    for point in experiment.points():
+        spec: Mapping[str, Any] | SpecError
+        try:
+            at = experiment.at(point)
+            spec, places = at.model_dump(), at.places
+            _refuse_objects(at)
+            check(at)
+        except SpecError as error:
+            spec, places = error, {}
+        for replication in range(replications):
+            yield Order(spec, experiment.folder, places, point, replication, out)
+
+
+def _refuse_objects(experiment: Experiment) -> None:
+    """Refuse a policy that no name leads to, since workers get names."""
+    for name, policy in zip(("batching", "router", "admission"), experiment.serving.policies(), strict=True):
+        if not policy.kind:
+            made = type(policy).__name__
+            message = f"is an object of {made}, which no worker can find; for a sweep, write file.py:{made}"
+            raise experiment.problem(f"serving.{name}", message)
+
+
 def _done(orders: list[Order], executor: Executor | None) -> Iterator[tuple[int, Row]]:
     """Yield the number and row of each order as it is done."""
+    here = [n for n, order in enumerate(orders) if executor is None or isinstance(order.spec, SpecError)]
+    for number in here:
+        yield number, carry_out(orders[number])
     if executor is None:
-        for number, order in enumerate(orders):
-            yield number, carry_out(order)
         return
-    futures: dict[Future[Row], int] = {
-        executor.submit(carry_out, order): number for number, order in enumerate(orders)
-    }
+    away = [number for number in range(len(orders)) if number not in here]
+    futures: dict[Future[Row], int] = {executor.submit(carry_out, orders[n]): n for n in away}
     try:
         for future in as_completed(futures):
             yield futures[future], _result(future, orders[futures[future]])
@@ -103,18 +130,15 @@ def _result(future: Future[Row], order: Order) -> Row:
 
 def carry_out(order: Order) -> Row:
     """Make one run and return its row of the index; a failure is a row too."""
-    stage = "spec"
+    if isinstance(order.spec, SpecError):
+        return _failed(order, "spec", str(order.spec))
     try:
-        whole = Experiment.model_validate(order.spec, context={"folder": order.folder})
-        whole._folder = order.folder
-        experiment = whole.at(order.point)
-        stage = "run"
+        experiment = Experiment.restore(order.spec, order.folder, order.places)
         folder, manifest = make(Job(experiment, order.out, order.point, order.replication))
     except ClusterSimError as error:
-        stage = "spec" if isinstance(error, SpecError) else stage
-        return _failed(order, stage, str(error))
+        return _failed(order, "spec" if isinstance(error, SpecError) else "run", str(error))
     except Exception:
-        return _failed(order, f"{stage} (a defect of clustersim or of a policy)", traceback.format_exc())
+        return _failed(order, "run (a defect of clustersim or of a policy)", traceback.format_exc())
     said = {"status": "ok", "stage": "", "message": "", "folder": folder.name}
     return {**labels(order.point), "replication": order.replication, **said, **manifest["summary"]}
 
@@ -145,10 +169,11 @@ def _write_index(folder: Path, rows: Iterable[Row]) -> None:
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in rows[0]}
     arrays = {name: _array(pa, values) for name, values in columns.items()}
     part = folder / "index.parquet.part"
-    with suppress(FileExistsError):
-        folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(arrays), part)
-    part.replace(folder / "index.parquet")
+    try:
+        pq.write_table(pa.table(arrays), part)
+        part.replace(folder / "index.parquet")
+    except OSError as error:
+        raise unwritable(folder, error) from None
 
 
 def _array(pa: Any, values: list[Any]) -> Any:

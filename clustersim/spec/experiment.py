@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_vali
 from clustersim.errors import FieldError, Problem, SpecError
 from clustersim.spec.accelerator import Accelerator
 from clustersim.spec.base import Spec, card
-from clustersim.spec.load import Document, Place, keys_of, load_spec, place_of, put, validate
+from clustersim.spec.load import Document, FieldPath, Place, keys_of, load_spec, place_of, put, validate
 from clustersim.spec.node import Node
 from clustersim.spec.serving import Serving
 from clustersim.spec.workload import Workload
@@ -95,7 +95,7 @@ class Experiment(Spec):
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="Field path to values; 'together' holds axes that move as one."
     )
-    _places: dict[tuple[str | int, ...], Place] = PrivateAttr(default_factory=dict)
+    _places: dict[FieldPath, Place] = PrivateAttr(default_factory=dict)
     _folder: Path = PrivateAttr(default_factory=Path)
     _written: dict[str, Any] | None = PrivateAttr(None)
 
@@ -122,9 +122,27 @@ class Experiment(Spec):
         for path, values in self.sweep.items():
             if not values:
                 raise FieldError(f"sweep.{path}", "has no values; give at least one or leave it out")
+            if any(value in values[:n] for n, value in enumerate(values)):
+                raise FieldError(f"sweep.{path}", "has a value twice; keep one")
             if path == "together" and not all(isinstance(v, Mapping) for v in values):
                 raise FieldError("sweep.together", "holds mappings of field paths to values, one a point")
+        for path in {path: None for point in self.points() for path in point}:
+            if path.partition(".")[0] in ("name", "question", "sweep"):
+                raise FieldError(f"sweep.{path}", "belongs to the whole sweep and cannot be swept")
         return self
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any], folder: Path, places: Mapping[FieldPath, Place]) -> Experiment:
+        """Return the experiment that *data*, another process's plain dump, describes; raises SpecError."""
+        document = Document(dict(data), dict(places), folder=folder)
+        experiment = validate(cls, document, needs_units=False)
+        experiment._places, experiment._folder = document.places, folder
+        return experiment
+
+    @property
+    def places(self) -> Mapping[FieldPath, Place]:
+        """Where each field stands in the files that it was read from."""
+        return self._places
 
     @property
     def folder(self) -> Path:
@@ -166,7 +184,7 @@ class Experiment(Spec):
     def _place_in_sweep(self, path: str, value: Any) -> Place:
         """Return where the sweep gives *value* to the field at *path*."""
         values = self.sweep.get(path, [])
-        at: tuple[str | int, ...] = ("sweep", path, values.index(value) if value in values else 0)
+        at: FieldPath = ("sweep", path, values.index(value) if value in values else 0)
         if path not in self.sweep:
             at = next((known for known in self._places if known[-1:] == (path,)), ("sweep",))
         return place_of(self._places, at) or Place("sweep")
