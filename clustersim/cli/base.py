@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -52,6 +53,15 @@ def complain(message: str) -> None:
     """Print each line of a message as an error."""
     for line in message.splitlines():
         err.print(f"[red]error[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Turn a failure to write *file* into a ClusterSimError."""
+    try:
+        yield
+    except OSError as error:
+        raise ClusterSimError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
 def note(message: str) -> None:

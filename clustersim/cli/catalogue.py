@@ -68,13 +68,15 @@ def _show_policy(name: str) -> bool:
     """Print the fields of a policy of any sort; False if there is none of that name."""
     from clustersim.policies.registry import find, names
 
+    wrong: list[ClusterSimError] = []
     for base in _bases():
         known = ".py:" in name or name in names(base)
         if not known:
             continue
         try:
             policy: type[Policy] = find(base, name)
-        except ClusterSimError:
+        except ClusterSimError as error:
+            wrong.append(error)
             continue
         say(f"{base.sort} {name}: {(policy.__doc__ or '').strip().splitlines()[0]}")
         fields = [
@@ -84,6 +86,8 @@ def _show_policy(name: str) -> bool:
         ]  # fmt: skip
         show(fields, ["field", "default", "meaning"])
         return True
+    if wrong:
+        raise wrong[0]
     return False
 
 

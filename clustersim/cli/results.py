@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clustersim.cli.base import app, note, out, say
+from clustersim.cli.base import app, note, out, say, writing
 from clustersim.errors import ClusterSimError
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a run, or of a sweep.")]
@@ -25,7 +25,8 @@ def report(
     from clustersim.results.headline import answer
 
     results = open_results(folder)
-    file = write(results, to or folder / "report.html")
+    with writing(to or folder / "report.html"):
+        file = write(results, to or folder / "report.html")
     for sentence in answer(results):
         say(sentence)
     note(f"report: {file}")
@@ -68,7 +69,8 @@ def trace(
         )
     }
     file = to or folder / "trace.json.gz"
-    written = write_trace(tables, file, Window(start_s, float("inf") if end_s is None else end_s))
+    with writing(file):
+        written = write_trace(tables, file, Window(start_s, float("inf") if end_s is None else end_s))
     if written.note:
         note(written.note)
     say(f"wrote {file}; open it in https://ui.perfetto.dev")
