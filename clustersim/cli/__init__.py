@@ -5,7 +5,6 @@ Heavy modules are imported inside the commands, so that ``--help`` and mistakes 
 
 from __future__ import annotations
 
-import os
 import sys
 
 from clustersim.cli import catalogue, experiments, policies, proof, results
@@ -22,9 +21,3 @@ def main() -> None:
     except ClusterSimError as error:
         complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain("interrupted; what is finished is kept, and the same command goes on from there")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

@@ -19,6 +19,7 @@ from clustersim.cli.base import (
     SpecFile,
     app,
     changes,
+    complain,
     err,
     note,
     say,
@@ -62,10 +63,14 @@ def run(
     """Run an experiment, or its sweep, print what came out and write the report."""
     experiment = _load(spec, sets)
     _announce_compilation()
-    if not experiment.sweep and replications == 1:
-        _run_one(experiment, to, report, as_json)
-    else:
-        _run_sweep(experiment, to, replications, jobs, report, as_json)
+    try:
+        if not experiment.sweep and replications == 1:
+            _run_one(experiment, to, report, as_json)
+        else:
+            _run_sweep(experiment, to, replications, jobs, report, as_json)
+    except KeyboardInterrupt:
+        complain("interrupted; what is finished is kept, and the same command goes on from there")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -231,11 +236,14 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
     if jobs <= 1:
         yield None
         return
-    from clustersim.runs.executors import processes
+    from clustersim.runs.executors import interrupt_all, processes
 
     pool = processes(jobs)
     try:
         yield pool
+    except KeyboardInterrupt:
+        interrupt_all()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

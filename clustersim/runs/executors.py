@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from threading import Thread
 from typing import Any
 
@@ -13,7 +16,24 @@ from clustersim.errors import ClusterSimError
 
 def processes(count: int) -> ProcessPoolExecutor:
     """Return a pool of *count* processes, started fresh so that none inherits this one's threads."""
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_leave_quietly)
+
+
+def interrupt_all() -> None:
+    """Interrupt the processes that this one started; what they were at is taken away."""
+    for child in active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGINT)
+
+
+def _leave_quietly() -> None:
+    """Let an interruption end a worker, which cleans up, without a traceback and only once."""
+
+    def leave(*_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(130)
+
+    signal.signal(signal.SIGINT, leave)
 
 
 class RayExecutor(Executor):
