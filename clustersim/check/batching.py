@@ -26,7 +26,7 @@ def check_batching(policy: BatchingPolicy, scene: Scene, findings: Findings) -> 
     """Run *scene* under *policy*, and add what it breaks to *findings*."""
     trial = Trial(policy, "next_step", findings, scene)
     most = ASKS_PER_TOKEN * scene.tokens + 100
-    stepped = _run(scene, _in_place_of(policy, _Audited(), trial, most), trial, leap=False)
+    stepped = _run(scene, _in_place_of(policy, _Audited, trial, most), trial, leap=False)
     if stepped is None or findings:
         return
     if is_compiled(policy):
@@ -35,12 +35,12 @@ def check_batching(policy: BatchingPolicy, scene: Scene, findings: Findings) -> 
         compare("rules", stepped, single, trial)
         return
     again = Trial(policy, "next_step", findings, scene)
-    leaped = _run(scene, _in_place_of(policy, _Watched(), again, most), again, leap=True)
+    leaped = _run(scene, _in_place_of(policy, _Watched, again, most), again, leap=True)
     compare("leap", stepped, leaped, trial)
 
 
 def _run(scene: Scene, policy: BatchingPolicy, trial: Trial, leap: bool) -> Fleet | None:
-    return trial.run(scene.fleet(policy, LeastOutstanding(), Always(), leap))
+    return trial.run(lambda: scene.fleet(policy, LeastOutstanding(), Always(), leap))
 
 
 # -- a policy that is watched ------------------------------------------------------------------------
@@ -75,12 +75,13 @@ class _Audited(_Watched):
         return step
 
 
-def _in_place_of(policy: BatchingPolicy, watched: _Watched, trial: Trial, most: int) -> BatchingPolicy:
-    """Return *watched* with the class attributes of *policy* that the engine reads."""
-    watched._policy, watched._trial, watched._most = policy, trial, most
+def _in_place_of(policy: BatchingPolicy, watched: type[_Watched], trial: Trial, most: int) -> _Watched:
+    """Return a *watched* policy that bears the name of *policy* and the attributes that the engine reads."""
+    made: _Watched = type(type(policy).__name__, (watched,), {"__module__": __name__})()
+    made._policy, made._trial, made._most = policy, trial, most
     for name in ("every_iteration", "reserves_limit", "holds_batch"):
-        object.__setattr__(watched, name, getattr(policy, name))
-    return watched
+        object.__setattr__(made, name, getattr(policy, name))
+    return made
 
 
 def _where(view: ReplicaView) -> str:
@@ -170,8 +171,6 @@ def _of_memory(step: Step, view: ReplicaView, reserves: bool) -> Iterator[Broken
             free -= _blocks(seq, view, reserves)
     batch = [seq for seq in _batch(step, view) if seq.id not in gone]
     growth = 0 if reserves else sum(seq.context_tokens % view.block_tokens == 0 for seq in batch)
-    if growth > free:
-        return  # the engine preempts the newest first; what is left then is for it to judge
     for seq in new:
         need = _blocks(seq, view, reserves)
         if seq.prefill_left and need > free - growth:

@@ -39,7 +39,7 @@ def check_admission(policy: Admission, scene: Scene, findings: Findings) -> None
 
 
 def _run(scene: Scene, trial: Trial, doors: tuple[Router, Admission], leap: bool) -> Fleet | None:
-    return trial.run(scene.fleet(Chunked(max_batch=4, token_budget=64), *doors, leap))
+    return trial.run(lambda: scene.fleet(Chunked(max_batch=4, token_budget=64), *doors, leap))
 
 
 class _WatchedRouter(Router):

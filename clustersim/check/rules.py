@@ -44,6 +44,10 @@ class Finding:
         return f"broken  {self.rule}: a policy {RULES[self.rule]}; here it {self.detail} ({self.scene})"
 
 
+_OF_CHANCE: Final = ("hidden", "leap", "rules", "pointwise")
+"""Rules that a policy of chance seems to break as well."""
+
+
 class Findings:
     """What was found so far: of each rule the first finding only."""
 
@@ -61,8 +65,9 @@ class Findings:
         self._first.setdefault(rule, Finding(rule, str(scene), detail))
 
     def sorted(self) -> list[Finding]:
-        """Return the findings in the order of ``RULES``."""
-        return [self._first[rule] for rule in RULES if rule in self._first]
+        """Return the findings in the order of ``RULES``, without those that follow from chance alone."""
+        hidden = _OF_CHANCE if "same" in self._first else ()
+        return [self._first[rule] for rule in RULES if rule in self._first and rule not in hidden]
 
 
 def report(findings: Iterable[Finding], scenes: int = SCENES) -> str:

@@ -52,17 +52,17 @@ class Trial:
         told = key(answer)
         if key(self._call(call, where)) != told:
             self.note("same", where, f"first answered {told} and then something else")
-        elif self.fleet is not None:
+        elif self.fleet is not None and "same" not in self.findings:
             with _other_future(self.fleet, self.asked % 2):
                 other = key(self._call(call, where))
             if other != told:
                 self.note("hidden", where, f"answered {told}, and {other} where only the future differed")
         return answer
 
-    def run(self, fleet: Fleet) -> Fleet | None:
-        """Return *fleet* when it has served its load; None if a rule was broken on the way."""
-        self.fleet = fleet
+    def run(self, build: Callable[[], Fleet]) -> Fleet | None:
+        """Return a fleet that has served its load; None if a rule was broken on the way."""
         try:
+            self.fleet = fleet = build()
             run(fleet)
         except BrokenRuleError:
             return None
