@@ -67,6 +67,7 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "K3": "clustersim.published.collectives:all_reduces",
         "S1": "clustersim.published.serving:time_per_token",
         "S2": "clustersim.published.serving:offline_throughput",
+        "S4": "clustersim.published.replay:latencies",
         "S8": "clustersim.published.vidur:replay",
     }
 )
