@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clustersim.cli.base import app, out, say, show
-from clustersim.errors import ClusterSimError, UnknownNameError
+from clustersim.cli.policies import bases, find_any
+from clustersim.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from clustersim.policies import Policy
+    from pydantic.fields import FieldInfo
 
-POLICY_SORTS = ("batching", "router", "admission", "arrival")
+    from clustersim.policies import Policy
 
 
 @app.command("list")
@@ -30,8 +31,10 @@ def list_(
     rows = [{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source} for e in entries]
     if kind in (None, "policies"):
         rows += _policies()
-    columns = ["kind", "name", "summary"] if out.is_terminal else None
-    show(rows, columns if kind is None or not out.is_terminal else ["name", "summary", "source"])
+    columns = ["kind", "name", "summary", "source"]
+    if out.is_terminal:
+        columns = columns[:3] if kind is None else columns[1:]
+    show(rows, columns)
 
 
 @app.command("show")
@@ -56,45 +59,36 @@ def show_(
 def _policies() -> list[dict[str, str]]:
     from clustersim.policies.registry import find, names
 
-    rows = []
-    for base in _bases():
-        for name in names(base):
-            doc = (find(base, name).__doc__ or "").splitlines()[0]
-            rows.append({"kind": base.sort, "name": name, "summary": doc, "source": ""})
-    return rows
+    return [
+        {"kind": base.sort, "name": name, "summary": _first_line(find(base, name)), "source": ""}
+        for base in bases()
+        for name in names(base)
+    ]
 
 
 def _show_policy(name: str) -> bool:
     """Print the fields of a policy of any sort; False if there is none of that name."""
-    from clustersim.policies.registry import find, names
+    from clustersim.policies.registry import names
 
-    wrong: list[ClusterSimError] = []
-    for base in _bases():
-        known = ".py:" in name or name in names(base)
-        if not known:
-            continue
-        try:
-            policy: type[Policy] = find(base, name)
-        except ClusterSimError as error:
-            wrong.append(error)
-            continue
-        say(f"{base.sort} {name}: {(policy.__doc__ or '').strip().splitlines()[0]}")
-        fields = [
-            {"field": key, "default": str(info.get_default(call_default_factory=True)),
-             "meaning": info.description or ""}
-            for key, info in policy.model_fields.items() if key != "kind"
-        ]  # fmt: skip
-        show(fields, ["field", "default", "meaning"])
-        return True
-    if wrong:
-        raise wrong[0]
-    return False
+    if ".py:" not in name and not any(name in names(base) for base in bases()):
+        return False
+    policy = find_any(name)
+    say(f"{policy.sort} {name}: {_first_line(policy)}")
+    fields = [
+        {"field": key, "default": _default(info), "meaning": info.description or ""}
+        for key, info in policy.model_fields.items()
+        if key != "kind"
+    ]
+    show(fields, ["field", "default", "meaning"])
+    return True
 
 
-def _bases() -> list[type[Policy]]:
-    from clustersim.policies import Admission, ArrivalShape, BatchingPolicy, Router
+def _first_line(policy: type[Policy]) -> str:
+    return (policy.__doc__ or "").strip().partition("\n")[0]
 
-    return [BatchingPolicy, Router, Admission, ArrivalShape]
+
+def _default(info: FieldInfo) -> str:
+    return "(required)" if info.is_required() else str(info.get_default(call_default_factory=True))
 
 
 def _show_metrics() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clustersim.cli.base import app, note, say
-from clustersim.errors import UnknownNameError
+from clustersim.errors import ClusterSimError, UnknownNameError
 
-SORTS = ("batching", "router", "admission", "arrival")
+if TYPE_CHECKING:
+    from clustersim.policies import Policy
 
 
 @app.command()
@@ -23,8 +24,7 @@ def check(
     from clustersim.check import check as findings_of
     from clustersim.check import report
 
-    chosen = _find(policy, sort)
-    findings = findings_of(chosen, scenes)
+    findings = findings_of(_with_defaults(policy, sort), scenes)
     say(report(findings, scenes))
     raise typer.Exit(int(bool(findings)))
 
@@ -37,25 +37,49 @@ def new(
     """Write a policy of your own to start from, and its test."""
     from clustersim.check.template import write
 
-    if sort not in SORTS:
-        raise UnknownNameError("sort of policy", sort, SORTS)
+    bases(sort)
     written = write(sort, file)
     say(f"wrote {' and '.join(str(path) for path in written)}")
-    note(f"check it: clustersim check {written[0]}:CLASS; run it: -s serving.{sort}={written[0]}:CLASS")
+    name = f"{written[0]}:{_first_class(written[0])}"
+    field = "workload.arrivals.shape" if sort == "arrival" else f"serving.{sort}"
+    note(f"check it: clustersim check {name}; run it: -s {field}={name}")
 
 
-def _find(name: str, sort: str | None) -> object:
-    """Return the policy *name* with its default fields, of the first sort that knows it."""
-    from clustersim.policies import Admission, ArrivalShape, BatchingPolicy, Router
-    from clustersim.policies.registry import find
+def _first_class(file: Path) -> str:
+    import ast
 
-    bases = {base.sort: base for base in (BatchingPolicy, Router, Admission, ArrivalShape)}
-    if sort is not None and sort not in bases:
-        raise UnknownNameError("sort of policy", sort, bases)
-    errors = []
-    for base in [bases[sort]] if sort else bases.values():
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return next(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+
+
+def find_any(name: str, sort: str | None = None) -> type[Policy]:
+    """Return the class that *name* leads to, of the first sort that knows it; raise ClusterSimError."""
+    from clustersim.policies.registry import OtherSortError, find
+
+    errors: list[ClusterSimError] = []
+    for base in bases(sort):
         try:
-            return find(base, name)(kind=name)
-        except UnknownNameError as error:
+            return find(base, name)
+        except ClusterSimError as error:
             errors.append(error)
-    raise errors[0]
+    raise next((error for error in errors if not isinstance(error, OtherSortError)), errors[0])
+
+
+def bases(sort: str | None = None) -> list[type[Policy]]:
+    """Return the base class of every sort of policy, or of one; raise UnknownNameError if there is none."""
+    from clustersim.policies import Admission, ArrivalShape, BatchingPolicy, Router
+
+    known: dict[str, type[Policy]] = {b.sort: b for b in (BatchingPolicy, Router, Admission, ArrivalShape)}
+    if sort is not None and sort not in known:
+        raise UnknownNameError("sort of policy", sort, known)
+    return list(known.values()) if sort is None else [known[sort]]
+
+
+def _with_defaults(name: str, sort: str | None) -> Policy:
+    found = find_any(name, sort)
+    required = [field for field, info in found.model_fields.items() if info.is_required()]
+    if required:
+        raise ClusterSimError(
+            f"{name}: has no default for {', '.join(required)}; give one, so that it can be checked"
+        )
+    return found(kind=name)

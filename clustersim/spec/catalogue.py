@@ -70,6 +70,8 @@ def _entries(kind: str) -> Iterator[Entry]:
         data = card_data(FOLDERS[kind], name)
         data = data if isinstance(data, dict) else {}
         summary = _SUMMARIES.get(kind, _plain)(data)
+        if summary in ("", name):
+            summary = _first_comment(_files(kind)[name]) or summary
         yield Entry(kind, name, summary, _source(data))
 
 
@@ -85,6 +87,12 @@ def _source(data: Mapping[str, Any]) -> str:
 def _plain(data: Mapping[str, Any]) -> str:
     keys = ("summary", "title", "description", "note", "name")
     return str(next((data[key] for key in keys if data.get(key)), "")).strip().split("\n")[0]
+
+
+def _first_comment(file: Path) -> str:
+    """Return what the first line of a card says, if it is a comment."""
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").rstrip(".") if first.startswith("#") else ""
 
 
 def _accelerator(data: Mapping[str, Any]) -> str:
