@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from clustersim.errors import FieldError, Problem, SpecError, choices
+from clustersim.policies.registry import by_name
 from clustersim.spec.base import Loader, Spec
 
 FieldPath = tuple[str | int, ...]
@@ -289,7 +290,7 @@ def _problem(error: Any, kind: type[Spec], document: Document) -> Problem:
     if isinstance(cause, FieldError):
         path = (*path, *keys_of(cause.path)) if cause.path else path
     if error["type"] == "extra_forbidden":
-        message = f"no such field; {choices(str(path[-1]), _fields(kind, path[:-1], document.data))}"
+        message = f"no such field; {choices(str(path[-1]), _fields(kind, path[:-1], document))}"
     else:
         message = _message(error)
     return _at(document, path, message)
@@ -315,14 +316,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fields(kind: Any, path: FieldPath, data: Any) -> list[str]:
+def _fields(kind: Any, path: FieldPath, document: Document) -> list[str]:
     """Return the names of the fields that the model at *path* has."""
+    data = document.data
     for key in path:
         data = _child(data, key)
         if isinstance(key, int):
             continue
         info = getattr(kind, "model_fields", {}).get(key)
-        kind = _model(info.annotation if info else None, info.metadata if info else (), data)
+        marks = info.metadata if info else ()
+        policy = next((mark for mark in marks if isinstance(mark, by_name)), None)
+        if policy is not None:
+            kind = policy.class_for(data, document.folder)
+        else:
+            kind = _model(info.annotation if info else None, marks, data)
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
 
 

@@ -71,9 +71,13 @@ class Serving(Spec):
     measured: Path | None = Field(
         None, description="A table of your own measured kernel or pass times (CSV or Parquet)."
     )
-    batching: Annotated[SerializeAsAny[BatchingPolicy], by_name(BatchingPolicy)] = Chunked(kind="chunked")
-    router: Annotated[SerializeAsAny[Router], by_name(Router)] = LeastOutstanding(kind="least-outstanding")
-    admission: Annotated[SerializeAsAny[Admission], by_name(Admission)] = Always(kind="always")
+    batching: Annotated[SerializeAsAny[BatchingPolicy], by_name(BatchingPolicy, "chunked")] = Chunked(
+        kind="chunked"
+    )
+    router: Annotated[SerializeAsAny[Router], by_name(Router, "least-outstanding")] = LeastOutstanding(
+        kind="least-outstanding"
+    )
+    admission: Annotated[SerializeAsAny[Admission], by_name(Admission, "always")] = Always(kind="always")
     memory: KvMemory = KvMemory()
     slo: Slo = Slo()
 
