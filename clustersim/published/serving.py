@@ -73,8 +73,8 @@ MACHINES: Final = MappingProxyType(
     }
 )
 """The card of each machine in the measured tables."""
-FAMILY: Final = r"Llama-3\.[13]-70B"
-"""The model of S1 as its rows name it; 3.1 and 3.3 differ in their training alone."""
+FAMILY: Final = r"(Llama-3\.[13]-\d+B)"
+"""The models of S1 within the names of their checkpoints."""
 OFFLINE_FAMILIES: Final = r"^(?:Llama-3\.[13]-\d+B|Mistral-7B|Mixtral-8x\d+B)$"
 
 
@@ -123,6 +123,8 @@ class Setup:
             "precision": self.precision,
             "router": "round-robin",
         }
+        if self.parts[0].experts and self.parts[1].generation == "hopper" and self.precision.weights == "fp8":
+            service["efficiency"] = "nvidia-hopper-per-tensor"
         cluster = {"accelerator": MACHINES[self.machine]}
         fields = {"name": "row", "cluster": cluster, "serving": service | serving, "workload": workload}
         return Experiment.model_validate(fields)
@@ -162,7 +164,8 @@ def time_per_token(data: Path) -> list[Result]:
 def closed_loop_rows(data: Path) -> pd.DataFrame:
     """Return the measured rows of S1: aggregated engines on machines that the catalogue knows."""
     frame = pd.read_csv(data_file(data, "serving/inferencex_aic.csv.gz"))
-    known = frame.system.isin(list(MACHINES)) & frame.model_path.str.contains(FAMILY)
+    frame["model"] = frame.model_path.str.extract(FAMILY, expand=False)
+    known = frame.system.isin(list(MACHINES)) & frame.model.notna()
     measured = (frame["mode"] == "agg") & frame.backend.isin(["vllm", "trtllm"]) & frame.tpot_ms.notna()
     return frame[known & measured].reset_index(drop=True)
 
@@ -183,7 +186,7 @@ def closed_loop(row: Any) -> tuple[float, float]:
         for nominal in (row.isl, row.osl)
     )
     load = {"concurrency": clients, "requests": WAVES * clients, "prompt": prompt, "output": output}
-    setup = Setup("llama-3.1-70b", row.system, _inferencex_precision(row), int(row.tp_size))
+    setup = Setup(row.model, row.system, _inferencex_precision(row), int(row.tp_size))
     engine = _vllm(row) if row.backend == "vllm" else _trtllm(setup)
     served = serve(setup.experiment(engine, load))
     decode_s = served["finish_s"] - served["first_token_s"]
