@@ -100,7 +100,7 @@ def validate(spec: SpecFile, sets: Sets = None) -> None:
         f"{found.kv_bytes / 2**30:.1f} GiB of cache; a replica caches "
         f"{memory.blocks * memory.block_tokens:,} tokens in {memory.blocks:,} blocks"
     )
-    for warning in service.warnings:
+    for warning in (*service.warnings, *service.notes):
         note(warning)
 
 
@@ -143,7 +143,7 @@ def _run_one(experiment: Experiment, to: Path, report: bool, as_json: bool) -> N
         _report(Run(folder), folder / "report.html", silent=as_json)
     if not as_json:
         _show(rows, ["name"])
-    for warning in manifest["warnings"]:
+    for warning in (*manifest["warnings"], *manifest["notes"]):
         note(f"note: {warning}")
     note(f"results: {folder}")
 

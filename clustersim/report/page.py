@@ -121,7 +121,9 @@ def _behind(run: Run) -> str:
     said = dict(run.manifest)
     spec, found = said.pop("experiment", {}), run.summary
     said.pop("summary", None)
+    notes = run.manifest.get("notes") or []
     folds = (
+        *([("The load", "what was done to it on the way", parts.bullets(notes))] if notes else []),
         ("All metrics", f"{len(found)} numbers and their meaning", parts.metrics_table(found)),
         ("Experiment", "the resolved spec", parts.yaml_text(spec)),
         ("Manifest", "seed, versions, commit: enough to repeat it", parts.json_text(said)),

@@ -16,7 +16,7 @@ from clustersim.policies.admission import Always, QueueLimit
 from clustersim.rng import Streams
 from clustersim.sim.serving.asked import policy_errors
 from clustersim.sim.serving.fleet import FleetPlan, Memory, is_compiled, most_sequences
-from clustersim.spec.efficiency import efficiency_of
+from clustersim.spec.efficiency import GENERIC, efficiency_of
 from clustersim.spec.experiment import Experiment
 from clustersim.workload import Requests, draw
 
@@ -32,6 +32,9 @@ class Service:
     budget: Budget
     provenance: str
     warnings: tuple[str, ...]
+    """What makes the numbers less certain than usual."""
+    notes: tuple[str, ...]
+    """What was done to the load on the way."""
 
 
 def plan(experiment: Experiment, streams: Streams) -> Service:
@@ -47,7 +50,9 @@ def plan(experiment: Experiment, streams: Streams) -> Service:
     lanes = serving.replicas * serving.pipeline_parallel
     admission = serving.admission
     fleet = FleetPlan(lanes, prices, memory, batching, serving.router, admission, experiment.engine.leap)
-    return Service(fleet, requests, found, replica.curves.provenance, _warnings(experiment, requests))
+    notes = tuple(f"workload: {note}" for note in requests.notes)
+    warnings = _warnings(experiment, replica)
+    return Service(fleet, requests, found, replica.curves.provenance, warnings, notes)
 
 
 def check(experiment: Experiment) -> None:
@@ -169,8 +174,14 @@ def _longest_pass(batching: BatchingPolicy, requests: Requests) -> int:
     return min(tokens + batch, _LONGEST_TABLE)
 
 
-def _warnings(experiment: Experiment, requests: Requests) -> tuple[str, ...]:
-    found = [f"workload: {note}" for note in requests.notes]
+def _warnings(experiment: Experiment, replica: Replica) -> tuple[str, ...]:
+    """Return what makes the numbers less certain than usual."""
+    found = []
+    if replica.efficiency.name == GENERIC:
+        found.append(
+            f"{replica.accelerator.name}: no kernels of its generation were measured; the generic curves are "
+            "used, which may be off by 30% (published: what one calibration changes on unseen vendors)"
+        )
     if experiment.serving.pipeline_parallel > 1:
         found.append(
             "serving.pipeline_parallel: a replica's batches in flight are priced as if the stages were "

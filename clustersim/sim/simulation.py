@@ -107,6 +107,7 @@ def _facts(experiment: Experiment, service: Service, fleet: Fleet) -> dict[str, 
         "simulated_s": fleet.end_s,
         "price_per_hour": _price(experiment),
         "warnings": list(service.warnings),
+        "notes": list(service.notes),
         "provenance": service.provenance,
     }
 
