@@ -163,7 +163,7 @@ def time_per_token(data: Path) -> list[Result]:
 
 def closed_loop_rows(data: Path) -> pd.DataFrame:
     """Return the measured rows of S1: aggregated engines on machines that the catalogue knows."""
-    frame = pd.read_csv(data_file(data, "serving/inferencex_aic.csv.gz"))
+    frame = pd.read_csv(data_file(data, "serving/inferencex_aic.csv.gz", S1.source))
     frame["model"] = frame.model_path.str.extract(FAMILY, expand=False)
     known = frame.system.isin(list(MACHINES)) & frame.model.notna()
     measured = (frame["mode"] == "agg") & frame.backend.isin(["vllm", "trtllm"]) & frame.tpot_ms.notna()
@@ -256,7 +256,7 @@ def offline_throughput(data: Path) -> list[Result]:
 
 def offline_rows(data: Path) -> pd.DataFrame:
     """Return the measured rows of S2: dense models and Mixtral on machines that the catalogue knows."""
-    frame = pd.read_csv(data_file(data, "serving/trtllm_offline.csv"))
+    frame = pd.read_csv(data_file(data, "serving/trtllm_offline.csv", S2.source))
     known = frame.gpu.isin(list(MACHINES)) & frame.model.str.contains(OFFLINE_FAMILIES)
     return frame[known & (frame.output_tokens_per_s > 0.0)].reset_index(drop=True)
 

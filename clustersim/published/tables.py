@@ -105,11 +105,12 @@ def find_data(option: str | Path | None = None) -> Path:
     )
 
 
-def data_file(folder: Path, name: str) -> Path:
-    """Return the measured file *name* in *folder*; raise ClusterSimError if it is not there."""
+def data_file(folder: Path, name: str, public: str = "") -> Path:
+    """Return the measured file *name* in *folder*; raise ClusterSimError, which says where it is *public*."""
     if (folder / name).is_file():
         return folder / name
-    raise ClusterSimError(f"{folder / name} is missing: this published table is measured against it")
+    where = f"; it is public: {public}" if public else ""
+    raise ClusterSimError(f"{folder / name} is missing: this published table is measured against it{where}")
 
 
 def rate(

@@ -166,4 +166,4 @@ def _grid(data: Path, name: str, kv_axis: int) -> Floats:
 
 
 def _read(data: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(data_file(data, TABLES.format(name)))
+    return pd.read_csv(data_file(data, TABLES.format(name), S8.source))
