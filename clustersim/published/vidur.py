@@ -133,7 +133,7 @@ def serve(answers: pd.DataFrame, price: OperatorTables) -> Fleet:
 
 def rate_seconds(ours: Floats, theirs: Floats, seconds: float) -> Result:
     """Rate differences in seconds: the last digit that Vidur prints is a fixed time, not a share of one."""
-    result = rate(S8, "held-out", 1.0 + np.abs(ours - theirs), np.ones_like(theirs), seconds)
+    result = rate(S8, "held-out", 1.0 + ours - theirs, np.ones_like(theirs), seconds)
     return replace(result, met=result.worst <= 1e-6)
 
 
