@@ -160,7 +160,7 @@ class Experiment(Spec):
     def at(self, point: Mapping[str, Any]) -> Experiment:
         """Return the experiment of one point of the sweep, checked again; raises SpecError."""
         written = self._written is not None
-        data = deepcopy(self._written) if written else self.model_dump()
+        data = deepcopy(self._written) if written else self._with_objects()
         document = Document(data, dict(self._places), folder=self._folder)
         for path, value in point.items():
             put(document, path, value, self._place_in_sweep(path, value))
@@ -168,6 +168,14 @@ class Experiment(Spec):
         moved = validate(Experiment, document, needs_units=written)
         moved._remember(document)
         return moved
+
+    def _with_objects(self) -> dict[str, Any]:
+        """Return the spec as plain data, but for the policies that no name leads to."""
+        data, serving = self.model_dump(), self.serving
+        for name in ("batching", "router", "admission"):
+            if not getattr(serving, name).kind:
+                data["serving"][name] = getattr(serving, name)
+        return data
 
     def placed(self, error: SpecError) -> SpecError:
         """Return *error* with the place in the file of each problem that only names a field."""
