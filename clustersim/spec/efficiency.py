@@ -24,7 +24,16 @@ SECTIONS: Final = ("gemm", "prefill", "decode", "experts", "collectives", "level
 SINGLES: Final = ("elementwise", "latent_decode")
 
 Share = Annotated[float, Field(gt=0, le=1.3)]
-Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
+Operation = Literal[
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+    "broadcast",
+    "reduce",
+    "send_recv",
+    "barrier",
+]
 
 
 class Error(Spec):
@@ -103,7 +112,7 @@ class ExpertCurve(Roofline):
 
 
 class Protocol(Spec):
-    """``[(launch + steps step)^norm + (wire bytes / (link_share link))^norm]^(1/norm)``: one way to do it."""
+    """``[(launch + steps step)^norm + (crossings bytes / (link_share link))^norm]^(1/norm)``: one way to do it."""
 
     launch: Seconds
     step: Seconds
@@ -111,6 +120,10 @@ class Protocol(Spec):
     norm: float = Field(1.0, ge=0.3, le=20)
     direct: bool = False
     """Each rank reads all the others' whole buffers in one step, instead of in pieces."""
+    in_network: bool = False
+    """The switch adds up and copies, as NVLS does: a rank sends its buffer once, and a share of the result."""
+    copies: float = Field(0.0, ge=0, le=5)
+    """How often the buffer passes besides through the rank's own memory, in time of crossings of the link."""
 
 
 class CollectiveCurve(Curve):
