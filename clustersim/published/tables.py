@@ -69,6 +69,7 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "S2": "clustersim.published.serving:offline_throughput",
         "S4": "clustersim.published.replay:latencies",
         "S8": "clustersim.published.vidur:replay",
+        "T1": "clustersim.published.schedules:bubbles",
     }
 )
 """By id, the function that computes it: ``module:function``, imported when it is asked for."""
