@@ -46,6 +46,8 @@ class Case:
     swap_blocks: int = 0
     watermark_blocks: int = 0
     window: int = 0
+    seed: int = 0
+    """Of the coins that routers toss."""
 
     @property
     def requests(self) -> Requests:
@@ -203,7 +205,7 @@ def serve(
     door = (router or LeastOutstanding(), admission or Always())
     plan = FleetPlan(case.replicas, cost, case.memory, policy, *door, leap)
     env = simpy.Environment()
-    fleet = Fleet(env, plan, case.requests, Streams(0))
+    fleet = Fleet(env, plan, case.requests, Streams(case.seed))
     fleet.log = log = RawLog(fleet.state)
     env.process(fleet.serve())
     env.run()

@@ -76,6 +76,7 @@ class RuleBatching(BatchingPolicy):
             fits = need <= free - (view.watermark_blocks if size else 0)
             chunk = min(left, max(budget, 0)) if rules.chunked else left
             late = left > 0 and (chunk <= 0 or (chunk > budget and any(step.prefill.values())))
+            late = late or (left == 0 and rules.mixed and budget <= 0)
             if size >= rules.max_batch or not fits or late:
                 break
             step.prefill[seq] = chunk

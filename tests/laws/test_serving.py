@@ -16,12 +16,11 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustersim.errors import PolicyError
-from clustersim.policies import ALL, BatchingPolicy, Step, blocks_for
+from clustersim.policies import BatchingPolicy, Step, blocks_for
 from clustersim.policies.admission import QueueLimit
-from clustersim.policies.batching import Chunked, PrefillFirst
+from clustersim.policies.batching import PrefillFirst
 from clustersim.policies.registry import find
-from clustersim.policies.routing import LeastOutstanding, RuleRouter
+from clustersim.policies.routing import LeastOutstanding
 from clustersim.record import intertoken
 from clustersim.rng import Streams
 from clustersim.sim.serving import drive, state
@@ -31,7 +30,6 @@ from tests.serving_cases import (
     BATCHING,
     Arbitrary,
     Asked,
-    AskedHolding,
     Case,
     Served,
     asked,
@@ -385,82 +383,6 @@ def test_the_same_run_gives_the_same_bytes_under_any_hash_seed():
         )
         digests.add(ran.stdout)
     assert len(digests) == 1
-
-
-# -- routing -----------------------------------------------------------------------------------------
-
-
-class FewestWaiting(RuleRouter):
-    """The trap: forgets the requests that run."""
-
-    column = "waiting"
-
-
-class FewestOutstandingInPython(LeastOutstanding):
-    """The same as its base, asked in Python."""
-
-    def route(self, request, replicas):
-        return int(np.argmin(replicas.outstanding))
-
-
-ONE_LONG_ONE_SHORT = Case(load=((0.0, 10, 1000, 0), (1.0, 10, 5, 0)), replicas=2)
-
-
-@pytest.mark.parametrize("router", [LeastOutstanding(), FewestOutstandingInPython()])
-@pytest.mark.parametrize("policy", [Chunked(), asked(Chunked())])
-def test_a_running_request_counts_as_outstanding(router, policy):
-    assert serve(ONE_LONG_ONE_SHORT, policy, router).of_requests(state.REPLICA).tolist() == [0, 1]
-    forgetful = serve(ONE_LONG_ONE_SHORT, policy, FewestWaiting())
-    assert forgetful.of_requests(state.REPLICA).tolist() == [0, 0]
-
-
-# -- the contract of a step --------------------------------------------------------------------------
-
-
-class TakesTheLastBlock(BatchingPolicy):
-    """Decodes everything and admits into all free blocks, those of the next tokens included."""
-
-    def next_step(self, view):
-        step, free = Step(decode=ALL), view.free_kv_blocks
-        for seq in view.waiting:
-            need = blocks_for(seq.prefill_left, view.block_tokens)
-            if need <= free:
-                step.prefill[seq] = seq.prefill_left
-                free -= need
-        return step
-
-
-def test_a_policy_cannot_admit_into_the_blocks_that_running_sequences_take_next():
-    case = Case(load=((0.0, 16, 10, 0), (0.001, 16, 4, 0)), spare_blocks=-1, block_tokens=16)
-    assert case.memory.blocks == 2
-    with pytest.raises(PolicyError, match="request 1, which needs 1 cache blocks"):
-        serve(case, TakesTheLastBlock())
-
-
-class HoldsAndNamesAll(AskedHolding):
-    """Names every sequence that runs instead of saying ALL."""
-
-    def next_step(self, view):
-        step = super().next_step(view)
-        if step.decode is ALL:
-            step.decode = list(view.running)
-        return step
-
-
-@LAW
-@given(cases(), batching("static"))
-def test_a_held_batch_may_be_decoded_by_name(case, policy):
-    named, all_of_them = (serve(case, kind(inner=policy)) for kind in (HoldsAndNamesAll, AskedHolding))
-    np.testing.assert_array_equal(named.times(state.FINISH_S), all_of_them.times(state.FINISH_S))
-
-
-class HoldsWithoutReserving(Asked):
-    holds_batch = True
-
-
-def test_a_policy_that_holds_its_batch_must_reserve_its_cache():
-    with pytest.raises(PolicyError, match="so it must set reserves_limit"):
-        serve(ONE_LONG_ONE_SHORT, HoldsWithoutReserving(inner=Chunked()))
 
 
 # -- cost of bookkeeping -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -250,7 +250,7 @@ class AskedReplica:
         batch.swap_in(self._s, self.index, seq.id)
 
     def _forget(self, seq: RequestView) -> None:
-        self.waiting = [other for other in self.waiting if other.id != seq.id]
+        del self.waiting[bisect_left(self.waiting, seq.id, key=_BY_ID)]
         self._s.ints[self.index, state.WAIT] -= 1
 
     def _preempt(self, seq: RequestView) -> None:

@@ -142,6 +142,8 @@ def admit_waiting(s: State, r: int, budget: int) -> None:
         if size >= rules[MAX_BATCH] or needed_blocks(s, req) > s.ints[r, FREE] - kept:
             return
         if s.req[req, STATUS] == SWAPPED_OUT:
+            if rules[MIXED] == 1 and budget <= 0:
+                return
             left = s.ints[r, FREE] - needed_blocks(s, req)
             dequeue(s, r)
             swap_in(s, r, req)
