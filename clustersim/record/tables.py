@@ -102,4 +102,44 @@ EVENTS: Final = _table(
     ("detail", "string", "JSON with what else there is to say."),
 )
 
-TABLES: Final = {table.name: table for table in (REQUESTS, ITERATIONS, TOKEN_GAPS, POWER, EVENTS)}
+JOBS: Final = _table(
+    "jobs",
+    "a job of a shared cluster, in order of submission",
+    ("job", "int64", "Number of the job, from 0, in order of submission."),
+    ("name", "string", "Its name in the trace."),
+    ("queue", "string", "Its virtual cluster or tenant; empty if there is none."),
+    ("user", "string", "Who submitted it; empty if nobody says."),
+    ("accelerators", "int32", "Accelerators it asks for."),
+    ("submit_s", "float64", "When it was submitted."),
+    ("start_s", "float64", "When it first started; -1 if it never did."),
+    ("finish_s", "float64", "When it ended or was withdrawn."),
+    ("wait_s", "float64", "How long it waited in all, before its start and while preempted."),
+    ("run_s", "float64", "How long it ran in all."),
+    ("service_s", "float64", "Accelerator-seconds that it held."),
+    ("preemptions", "int32", "How often it was stopped to make room."),
+    ("nodes", "int32", "On how many nodes it last ran."),
+    ("status", "string", "finished, failed or cancelled as the trace has it; timed out, or withdrawn."),
+)
+
+JOB_WAITS: Final = _table(
+    "job_waits",
+    "how long one job waited for one reason; the durations of a job add up to its wait",
+    ("job", "int64", "The job."),
+    ("reason", "string", "quota, drained, busy, gang, fragmentation, order or round."),
+    ("duration_s", "float64", "How long it waited for that reason."),
+)
+
+JOB_SPANS: Final = _table(
+    "job_spans",
+    "a stretch of one job on one node",
+    ("job", "int64", "The job."),
+    ("node", "int32", "The node, numbered over the whole cluster."),
+    ("start_s", "float64", "When the stretch began."),
+    ("duration_s", "float64", "How long it lasted."),
+    ("accelerators", "int32", "Accelerators of the node that the job held."),
+)
+
+TABLES: Final = {
+    table.name: table
+    for table in (REQUESTS, ITERATIONS, TOKEN_GAPS, POWER, EVENTS, JOBS, JOB_WAITS, JOB_SPANS)
+}
