@@ -51,7 +51,7 @@ INDEX: Final[Mapping[str, str]] = MappingProxyType(
         "*swept fields*": "One column each, by the path of the field.",
         "replication": "Which repetition.",
         "status": "`ok` or `failed`.",
-        "stage": "Where a run failed: `spec`, `run` or `worker`, and whether that looks like a defect; else empty.",
+        "stage": "Where a run failed: `spec`, `run` or `worker`; if by a defect, it says so.",
         "message": "Why; else empty.",
         "folder": "The run's folder beside the index; empty if it failed.",
         "*metrics*": "One column each, as above; NaN if the run failed.",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from clustersim.errors import ClusterSimError, UnknownNameError
 
@@ -20,7 +29,13 @@ PACKAGE = Path(__file__).resolve().parent.parent
 class Spec(BaseModel):
     """Base of every description: immutable, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -58,23 +73,35 @@ def card_data(folder: str, name: str) -> Any:
     return yaml.load(files[name].read_text(encoding="utf-8"), Loader)
 
 
-def card(folder: str) -> BeforeValidator:
-    """Let a field hold a card by its name in the catalogue, as a mapping, or as an object.
+@dataclass(frozen=True, slots=True)
+class card:  # noqa: N801  (reads as a word in annotations)
+    """Lets a field hold a card of *folder* by its name in the catalogue, as a mapping, or as an object.
 
     A mapping with a ``kind`` is the card of that name with some of its fields changed. A path to a YAML or
     JSON file needs nothing here: ``spec.load`` has replaced it by its content.
     """
 
-    def read(value: Any, info: ValidationInfo) -> Any:
+    folder: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        names = list(card_files(self.folder))
+        file = {"type": "string", "pattern": r"\.(ya?ml|json)$"}
+        changed = {"type": "object", "properties": {"kind": {"enum": names}}, "required": ["kind"]}
+        return {"anyOf": [{"enum": names}, file, changed, handler(schema)]}
+
+    def _read(self, value: Any) -> Any:
         changed = isinstance(value, Mapping) and isinstance(value.get("kind"), str)
         if not isinstance(value, str) and not changed:
             return value
         try:
-            return _over(card_data(folder, value["kind"] if changed else value), value)
+            return _over(card_data(self.folder, value["kind"] if changed else value), value)
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
-
-    return BeforeValidator(read)
 
 
 def _over(card: Any, changes: Any) -> Any:

@@ -8,14 +8,23 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    NonNegativeInt,
+    PositiveInt,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from clustersim.errors import FieldError, Problem, SpecError
 from clustersim.spec.accelerator import Accelerator
-from clustersim.spec.base import Spec, card
+from clustersim.spec.base import Spec, card, card_files
 from clustersim.spec.load import Document, FieldPath, Place, keys_of, load_spec, place_of, put, validate
 from clustersim.spec.node import Node
 from clustersim.spec.serving import Serving
+from clustersim.spec.workload import CARDS as LOADS
 from clustersim.spec.workload import Workload
 from clustersim.units import Seconds
 
@@ -81,6 +90,16 @@ class Record(Spec):
     )
 
 
+class _NamedLoad:
+    """Tells editors that a load may be one of the catalogue's, with some fields changed."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        named = {"type": "object", "properties": {"kind": {"enum": list(card_files(LOADS))}}}
+        return {"anyOf": [{**named, "required": ["kind"]}, handler(schema)]}
+
+
 class Experiment(Spec):
     """Everything one run needs, and the axes along which a sweep varies it."""
 
@@ -88,7 +107,7 @@ class Experiment(Spec):
     question: str = Field("", description="What the experiment answers, for the report.")
     cluster: Cluster
     serving: Serving
-    workload: Workload
+    workload: Annotated[Workload, _NamedLoad()]
     seed: NonNegativeInt = 0
     engine: Engine = Engine()
     record: Record = Record()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from clustersim.errors import choices
 from clustersim.spec.base import Spec
@@ -62,6 +63,12 @@ class Precision(Spec):
         if value not in SHORT:
             raise ValueError(f"unknown precision {value!r}; {choices(value, SHORT)}")
         return dict(SHORT[value])
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(SHORT)}, handler(schema)]}
 
     @property
     def weight_bytes(self) -> float:
