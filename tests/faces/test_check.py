@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,3 +175,64 @@ def test_a_template_refuses_an_unknown_sort_and_a_name_that_names_no_class(tmp_p
             write("router", tmp_path / name)
     with pytest.raises(ClusterSimError, match="cannot be written: No such file or directory"):
         write("router", tmp_path / "nowhere" / "mine.py")
+
+
+# -- the manual page ---------------------------------------------------------------------------------
+
+PAGE = ROOT / "docs" / "policies.md"
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch) -> list[tuple[str, str]]:
+    """The blocks of the manual page, by language; those that name a file are written beside one another."""
+    found = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for _, text in found:
+        if (name := re.match(r"# (\S+\.\w+)\n", text)) is not None:
+            (tmp_path / name[1]).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_the_sessions_of_the_manual_page_give_what_they_say(page):
+    sessions = [text for language, text in page if language == "python" and ">>>" in text]
+    session = doctest.DocTestParser().get_doctest("\n".join(sessions), {}, PAGE.name, str(PAGE), 0)
+    told: list[str] = []
+    results = doctest.DocTestRunner(verbose=False).run(session, out=told.append)
+    assert results.failed == 0, "".join(told)
+    assert results.attempted >= 12
+
+
+def test_the_policies_of_the_manual_page_keep_every_rule(page):
+    sorts = {"my_policy.py:MyPolicy": BatchingPolicy, "my_order.py:LongestFirst": BatchingPolicy}
+    sorts |= {"my_doors.py:LeastWork": Router, "my_doors.py:ShortPrompts": Admission}
+    for name, base in (sorts | {"my_doors.py:Ramp": ArrivalShape}).items():
+        assert check(find(base, name)(), scenes=26) == [], name
+
+
+def test_the_commands_of_the_manual_page_work(page):
+    commands = "".join(text for language, text in page if language == "console")
+    asked = re.findall(r"^\$ clustersim (.*)$", commands, flags=re.MULTILINE)
+    assert [command.split()[0] for command in asked] == ["check", "run"]
+    for command in asked:
+        ran = subprocess.run(
+            [sys.executable, "-m", "clustersim", *command.split()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        said = commands.split(f"$ clustersim {command}\n")[1].split("$ clustersim")[0].strip()
+        assert said in ran.stdout + ran.stderr  # what is said goes beside the results of a pipe
+
+
+def test_the_manual_page_names_every_installed_policy_and_every_rule():
+    text = PAGE.read_text(encoding="utf-8")
+    assert [name for _, name in BUILT_IN if f"`{name}`" not in text] == []
+    assert [rule for rule, says in RULES.items() if f"| `{rule}` | {says} |" not in text] == []
+
+
+def test_the_manual_page_shows_the_template_as_it_is_written(page, tmp_path):
+    shown = (tmp_path / "my_policy.py").read_text(encoding="utf-8")
+    (tmp_path / "my_policy.py").unlink()
+    written, _ = write("batching", tmp_path / "my_policy.py")
+    assert shown.removeprefix("# my_policy.py\n") in written.read_text(encoding="utf-8")

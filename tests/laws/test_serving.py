@@ -39,7 +39,7 @@ from tests.serving_cases import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-LAW = settings(max_examples=30, deadline=None, derandomize=True)
+LAW = settings(max_examples=20, deadline=None, derandomize=True)
 KINDS = (*BATCHING, "arbitrary")
 EMPTY = (
     *(state.RUN, state.LIVE, state.PREF, state.WAIT, state.QUEUE, state.CTX, state.WIN, state.UNSAT),
