@@ -9,6 +9,7 @@ left open, and the best of the eight combinations is taken.
 from __future__ import annotations
 
 from itertools import product
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -60,18 +61,17 @@ def automatic(
     schedule: Schedule, times: StageTimes, microbatches: int, kept_share: float
 ) -> NDArray[np.int32]:
     """Return the operations of all stages of the shortest order found."""
-    best_s, best = np.inf, None
-    for late, patient, greedy in product((False, True), (True, False), (True, False)):
-        draft = _draft(schedule.limit_share * times.stages, times, microbatches, kept_share)
-        span_s = plan(draft, late, patient, greedy)
-        if 0.0 <= span_s < best_s:
-            best_s, best = span_s, draft.ops
-    if best is None:
+    limit = schedule.limit_share * times.stages
+    if limit < 1.0:
         raise ScheduleError(
-            f"{schedule.name}: {schedule.limit_share * times.stages:g} activations hold no order of "
-            f"{times.stages} stages; raise limit_share to 1"
+            f"{schedule.name}: a stage must hold a microbatch, but limit_share {schedule.limit_share:g} of "
+            f"{times.stages} stages is {limit:g}; use {1 / times.stages:g} or more"
         )
-    return best.reshape(-1, WIDTH)
+    drafts = []
+    for late, patient, greedy in product((False, True), (True, False), (True, False)):
+        draft = _draft(limit, times, microbatches, kept_share)
+        drafts.append((plan(draft, late, patient, greedy), draft.ops))
+    return min(drafts, key=itemgetter(0))[1].reshape(-1, WIDTH)
 
 
 def _draft(limit: float, times: StageTimes, microbatches: int, kept_share: float) -> Draft:
@@ -89,15 +89,14 @@ def _draft(limit: float, times: StageTimes, microbatches: int, kept_share: float
 
 @entry
 def plan(d: Draft, late: bool, patient: bool, greedy: bool) -> float:
-    """Write the order; return the longest span of a stage, or -1 if memory does not suffice.
+    """Write the order; return the longest span of a stage.
 
     *late*: a forward may put off the first backward; *patient*: a stage may leave out a forward that its
     successor cannot use yet; *greedy*: gradients of weights fill gaps even where other stages waited longer.
     """
     warm_up(d, late)
     for _ in range(1, d.end_s.shape[2]):
-        if not forwards(d, patient, greedy):
-            return -1.0
+        forwards(d, patient, greedy)
         backwards(d, greedy)
     span_s = 0.0
     for stage in range(len(d.counts)):
@@ -117,8 +116,9 @@ def warm_up(d: Draft, late: bool) -> None:
         due_s = extras(d, stage, due_s, late)
     for stage in range(stages):
         extra = d.counts[stage, EXTRA]
-        if stage > 0 and extra + 1 < microbatches:
-            extra = min(extra, max(d.counts[stage - 1, EXTRA] - 1, 0))
+        if stage > 0:
+            before = d.counts[stage - 1, EXTRA]
+            extra = min(extra, before if extra + 1 == microbatches else max(before - 1, 0))
         d.counts[stage, EXTRA] = extra
         for _ in range(extra):
             append(d, stage, FORWARD)
@@ -147,8 +147,8 @@ def extras(d: Draft, stage: int, due_s: float, late: bool) -> float:
 
 
 @kernel
-def forwards(d: Draft, patient: bool, greedy: bool) -> bool:
-    """Run a forward on every stage that has one to run; False if memory does not suffice."""
+def forwards(d: Draft, patient: bool, greedy: bool) -> None:
+    """Run a forward on every stage that has one to run; whatever was done before has made room for it."""
     last = len(d.counts) - 1
     for stage in range(last, -1, -1):
         next_runs = stage == last or d.counts[stage + 1, EXTRA] == 1
@@ -157,13 +157,10 @@ def forwards(d: Draft, patient: bool, greedy: bool) -> bool:
         if d.counts[stage, EXTRA] == 0:
             continue
         while not has_room(d, stage, d.counts[stage, WEIGHT]):
-            if d.counts[stage, WEIGHT] >= d.counts[stage, INPUT]:
-                return False
             append(d, stage, WEIGHT)
         if stage > 0:
             fill_gap(d, stage, arrival_s(d, stage, FORWARD), greedy)
         append(d, stage, FORWARD)
-    return True
 
 
 @kernel
