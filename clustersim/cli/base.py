@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from clustersim.errors import ClusterSimError
+from clustersim.errors import ClusterSimError, SpecError
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -37,14 +36,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print records for a progra
 
 def changes(sets: Iterable[str] | None) -> dict[str, Any]:
     """Return the field paths and values of ``--set`` options; raise ClusterSimError for a misspelt one."""
+    from clustersim.spec.load import value_of
+
     found: dict[str, Any] = {}
     for text in sets or ():
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise ClusterSimError(f"--set {text!r}: write FIELD=VALUE, for example serving.tensor_parallel=4")
         try:
-            found[path.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            found[path.strip()] = value_of(value)
+        except SpecError:
             raise ClusterSimError(f"--set {path}: {value!r} is not a YAML value") from None
     return found
 

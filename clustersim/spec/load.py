@@ -117,9 +117,16 @@ def put(document: Document, path: str, value: Any, place: Place) -> None:
     for known in [known for known in document.places if known[: len(at)] == at]:
         del document.places[known]
     document.places[at] = place
-    if _names_file(value) and at[0] != "sweep":
-        value = _include(value, at, document.folder, (), document)
-    _set(document, data, at, value)
+    _set(document, data, at, value if at[0] == "sweep" else _with_files(value, at, document))
+
+
+def value_of(text: str) -> Any:
+    """Return what *text* says as YAML; raise SpecError if it is none. Files that it names are not read."""
+    document = Document()
+    document.data = _build(_compose(Path("value"), text, ()), ("sweep",), Path("value"), (), document)
+    if document.problems:
+        raise SpecError(document.problems)
+    return document.data
 
 
 def keys_of(path: str) -> FieldPath:
@@ -199,14 +206,14 @@ def _build(node: Any, at: FieldPath, file: Path, seen: tuple[Path, ...], documen
 
 
 def _scalar(node: Any, at: FieldPath, document: Document) -> Any:
-    """Return the value of a node without parts; a date is text, as there is no field for one."""
-    if node.tag.endswith(":timestamp"):
+    """Return the value of a node without parts; dates and words such as ``off`` are text, as in YAML 1.2."""
+    sort = node.tag.rpartition(":")[2]
+    if sort == "timestamp" or (sort == "bool" and node.value.lower() not in ("true", "false")):
         return node.value
     try:
         return yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError):
-        tag = node.tag.rpartition(":")[2]
-        document.problems.append(_at(document, at, f"{node.value!r} is not a value of the kind {tag!r}"))
+        document.problems.append(_at(document, at, f"{node.value!r} is not a value of the kind {sort!r}"))
         return None
 
 
@@ -251,6 +258,15 @@ def _include(name: str, at: FieldPath, folder: Path, seen: tuple[Path, ...], doc
     document.places |= inner.places
     document.problems += inner.problems
     return inner.data
+
+
+def _with_files(value: Any, at: FieldPath, document: Document) -> Any:
+    """Return plain data with the content of the files that it names."""
+    if isinstance(value, Mapping):
+        return {key: _with_files(inner, (*at, key), document) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_files(inner, (*at, number), document) for number, inner in enumerate(value)]
+    return _include(value, at, document.folder, (), document) if _names_file(value) else value
 
 
 def _note_places(node: Any, at: FieldPath, file: Path, document: Document) -> None:

@@ -68,7 +68,8 @@ class Precision(Spec):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [{"enum": list(SHORT)}, handler(schema)]}
+        description = (cls.__doc__ or "").partition("\n")[0]
+        return {"description": description, "anyOf": [{"enum": list(SHORT)}, handler(schema)]}
 
     @property
     def weight_bytes(self) -> float:
