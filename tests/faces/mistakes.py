@@ -169,8 +169,11 @@ FIELDS = {
     "text for a number": wrong(
         "chat.yaml:5:3: serving.replicas: input should be a valid integer, not 'two'", {5: "  replicas: two"}
     ),
+    "truth for a number": wrong(
+        "chat.yaml:5:3: serving.replicas: true is not a number", {5: "  replicas: true"}
+    ),
     "yes for a number": wrong(
-        "chat.yaml:5:3: serving.replicas: true is not a number", {5: "  replicas: yes"}
+        "chat.yaml:5:3: serving.replicas: input should be a valid integer, not 'yes'", {5: "  replicas: yes"}
     ),
     "half a replica": wrong(
         "chat.yaml:5:3: serving.replicas: input should be a valid integer, not 1.5", {5: "  replicas: 1.5"}
