@@ -48,12 +48,16 @@ class Case:
     window: int = 0
     seed: int = 0
     """Of the coins that routers toss."""
+    clients: int = 0
+    """In a closed loop, how many; each sends its next request *think_s* after an answer."""
+    think_s: float = 0.0
 
     @property
     def requests(self) -> Requests:
         """The load, made anew: a run must not share arrays with another."""
         gap_s, prompt, output, slack = (np.array(column) for column in zip(*self.load, strict=True))
-        return fleets.requests(np.cumsum(gap_s), prompt, output, output + slack)
+        arrival_s = np.zeros(len(self.load)) if self.clients else np.cumsum(gap_s)
+        return fleets.requests(arrival_s, prompt, output, output + slack)
 
     @property
     def memory(self) -> Memory:
@@ -203,11 +207,16 @@ def serve(
     """Run *case* to its end."""
     cost = fleets.prices(window=case.window, base_s=5.0321e-3, token_s=5.1097e-5, most=4000)
     door = (router or LeastOutstanding(), admission or Always())
-    plan = FleetPlan(case.replicas, cost, case.memory, policy, *door, leap)
+    return serve_plan(case, FleetPlan(case.replicas, cost, case.memory, policy, *door, leap))
+
+
+def serve_plan(case: Case, plan: FleetPlan) -> Served:
+    """Run the load of *case* to its end on the fleet of *plan*."""
     env = simpy.Environment()
     fleet = Fleet(env, plan, case.requests, Streams(case.seed))
     fleet.log = log = RawLog(fleet.state)
-    env.process(fleet.serve())
+    closed = case.clients > 0
+    env.process(fleet.serve_clients(case.clients, case.think_s) if closed else fleet.serve())
     env.run()
     log.flush()
     fleet.check_done()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clustersim.cost import attention
+from clustersim.cost.step import StepPrices
 from clustersim.policies import BatchingPolicy, Router, RuleRouter, Step
-from clustersim.policies.admission import QueueLimit
+from clustersim.policies.admission import Always, QueueLimit
 from clustersim.policies.registry import find, names
+from clustersim.policies.routing import LeastOutstanding
 from clustersim.sim.serving import state
-from tests.serving_cases import BATCHING, RULES, Case, Served, asked, batching, cases, serve
+from clustersim.sim.serving.fleet import FleetPlan
+from tests import fleets
+from tests.serving_cases import BATCHING, RULES, Case, Served, asked, batching, cases, serve, serve_plan
 
 EXACT = 1e-9
 TIMES = (state.ADMITTED_S, state.FIRST_S, state.FINISH_S)
@@ -97,6 +104,37 @@ def test_a_queue_limit_rejects_the_same_compiled_and_in_python(case, policy, wai
     rejected = compiled.of_requests(state.STATUS) == state.REJECTED
     assert np.count_nonzero(compiled.events["kind"] == "reject") == rejected.sum()
     assert np.isnan(compiled.times(state.ADMITTED_S)[rejected]).all()
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The compiled prices of a fleet without logits, said again in Python."""
+
+    prices: StepPrices
+
+    def seconds(self, shape):
+        once, sequence, token, _ = self.prices.decode_s.sum(axis=1)
+        total_s = self.prices.pass_s[shape.tokens].sum()
+        if shape.decodes:
+            total_s += once + sequence * shape.decodes + token * shape.context_tokens
+        if shape.chunks:
+            work = [attention.prefill_work(self.prices.prefill, new, past) for past, new in shape.chunks]
+            total_s += sum(attention.prefill_parts(self.prices.prefill, *np.sum(work, axis=0)))
+        return float(total_s)
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_prices_said_again_in_python_give_the_same_run(kind):
+    @LAW
+    @given(cases(), batching(kind))
+    def check(case, policy):
+        cost = fleets.prices(base_s=5.0321e-3, token_s=5.1097e-5, most=4000)
+        cost.output_s[:] = 0.0
+        doors = (LeastOutstanding(), Always())
+        plan = FleetPlan(case.replicas, cost, case.memory, policy, *doors)
+        assert_same(serve_plan(case, plan), serve_plan(case, replace(plan, price=Repeated(cost))))
+
+    check()
 
 
 class Alternating(BatchingPolicy):

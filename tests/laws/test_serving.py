@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from clustersim.sim.serving.fleet import Fleet, FleetPlan, Memory
 from tests import fleets
 from tests.serving_cases import (
     BATCHING,
+    RULES,
     Arbitrary,
     Asked,
     Case,
@@ -340,11 +341,35 @@ def pass_ends_s(rows: dict[str, np.ndarray], row: int) -> np.ndarray:
     return rows["start_s"][row] + k * rows["step_s"][row] + 0.5 * k * (k - 1) * rows["growth_s"][row]
 
 
+# -- closed loops ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_clients_send_their_next_request_when_they_have_thought_about_an_answer(kind):
+    @LAW
+    @given(cases(), batching(kind), st.integers(1, 6), st.sampled_from([0.0, 0.0317]), st.booleans())
+    def check(case, policy, clients, think_s, leap):
+        closed = replace(case, clients=clients, think_s=think_s)
+        run = serve(closed, policy, leap=leap)
+        arrival_s, finish_s = run.fleet.requests.arrival_s, run.times(state.FINISH_S)
+        first = min(clients, len(case.load))
+        assert (arrival_s[:first] == 0.0).all()
+        answered_s = np.sort(finish_s)[: len(case.load) - first]
+        np.testing.assert_allclose(np.sort(arrival_s[first:]), answered_s + think_s, rtol=1e-12)
+        for now_s in arrival_s:
+            assert np.count_nonzero((arrival_s <= now_s) & (finish_s > now_s + 1e-12)) <= clients
+        emptied(run)
+        other = serve(closed, policy, leap=not leap)
+        np.testing.assert_allclose(other.times(state.FINISH_S), finish_s, rtol=1e-9)
+
+    check()
+
+
 # -- determinism -------------------------------------------------------------------------------------
 
 DIGEST = """
 import hashlib
-from tests.serving_cases import BATCHING, asked, batching, serve
+from tests.serving_cases import BATCHING, RULES, asked, batching, serve
 from tests.laws.test_serving import SOME_CASE, SOME_POLICIES
 digest = hashlib.sha256()
 for policy in SOME_POLICIES:
