@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,3 +138,11 @@ def test_interleaving_holds_the_activations_that_megatron_gives(stages, chunks, 
     """First stage: 1 + (p - 1) / (p v) times 1F1B's, arXiv 2205.05198, section 4.2.3."""
     held = pipeline.peak_activations(pipeline.order("interleaved", stages, chunks, rounds * stages))[0]
     assert held / chunks == pytest.approx(stages * (1 + (stages - 1) / (stages * chunks)))
+
+
+def test_the_example_of_the_manual_prints_what_it_says(capsys):
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    found = re.search(r"```python\n(.*?)\n# (.*?)\n```", manual, re.DOTALL)
+    assert found
+    exec(found[1], {})
+    assert capsys.readouterr().out.strip() == found[2]

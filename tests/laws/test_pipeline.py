@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from clustersim.cost.pipeline import Order, Plan, ScheduleError, StageTimes, Tim
 from clustersim.cost.pipeline.ops import CHUNK, KIND, KINDS, MICROBATCH
 from clustersim.cost.pipeline.schedules import place
 from clustersim.errors import ClusterSimError, UnknownNameError
+from clustersim.plots.pipeline import BARS
+from clustersim.plots.pipeline import pipeline as draw
 
 REAL = [name for name, schedule in pipeline.SCHEDULES.items() if not schedule.is_lenient]
 SPLIT = ("zb-h1", "zb-h2", "zb-1p", "zb-2p", "zb-v")
@@ -323,6 +326,32 @@ def test_layers_are_shared_out_evenly_and_all_of_them(name, layers):
     copies = 2 if pipeline.find(name).shape == "two-way" else 1
     assert shared.sum() == copies * layers
     assert shared.max() - shared.min() <= 1
+
+
+@pytest.mark.parametrize(("name", "chunks", "microbatches"), [("zb-h1", 1, 96), ("dualpipe", 2, 1200)])
+def test_a_figure_shows_all_the_time_of_every_pass(name, chunks, microbatches):
+    line = pipeline.timeline(name, StageTimes.equal(8, chunks, (1.0, 1.1, 0.9), 0.1), microbatches)
+    passes = pd.DataFrame(line.table())
+    figure = draw(passes)
+    assert sum(len(trace.x) for trace in figure.data) <= BARS
+    for kind, rows in passes.groupby("kind"):
+        drawn_s = sum(np.sum(trace.x) for trace in figure.data if trace.name.endswith(f"({kind})"))
+        assert drawn_s == pytest.approx(rows["duration_s"].sum())
+    assert "(s)" in figure.layout.xaxis.title.text
+
+
+def test_many_passes_are_merged_into_few_bars_that_stay_in_their_place():
+    line = pipeline.timeline("zb-h1", StageTimes.equal(32, 1, (1.0, 1.1, 0.9), 0.1), 400)
+    passes = pd.DataFrame(line.table())
+    bars = draw(passes).data
+    assert len(passes) > BARS > sum(len(trace.x) for trace in bars) > 1000
+    for trace in bars[1:]:
+        assert np.min(trace.base) >= 0.0
+        assert np.max(np.asarray(trace.base) + np.asarray(trace.x)) <= line.makespan_s + 1e-6
+
+
+def test_a_figure_of_nothing_says_so():
+    assert "no passes" in draw(pd.DataFrame({"stage": []})).layout.annotations[0].text
 
 
 F, B = "F", "BW"

@@ -157,6 +157,8 @@ def _compiled(schedule: Schedule, ops: Ints, offsets: NDArray[np.int64], size: S
         raise ScheduleError(
             f"{schedule.name}: {_said(ops, stage, row)} waits for itself, through other stages"
         )
+    for shared in (ops, offsets, program):
+        shared.flags.writeable = False
     return Order(schedule, size, ops, offsets, program)
 
 

@@ -111,7 +111,12 @@ class Timeline:
 def timeline(
     schedule: str | Schedule, times: StageTimes, microbatches: int, kept_share: float = 1.0
 ) -> Timeline:
-    """Return when every operation of an iteration runs under a schedule."""
+    """Return when every operation of an iteration runs under a schedule.
+
+    >>> line = timeline("1f1b", StageTimes.equal(4, 1, (1.0, 1.0, 1.0)), 8)
+    >>> line.makespan_s, round(line.bubble_share, 4), line.peak_activations.tolist()
+    (33.0, 0.2727, [4.0, 3.0, 2.0, 1.0])
+    """
     return run(order_for(schedule, times, microbatches, kept_share), times, kept_share)
 
 
@@ -174,7 +179,9 @@ def _figures(found: Order, times: list[StageTimes]) -> Floats:
 @lru_cache(maxsize=64)
 def peak_activations(found: Order, kept_share: float = 1.0) -> Floats:
     """Return by stage the most activations that an order holds at once, in microbatches of one chunk."""
-    return peak_units(found, np.ones((found.size.stages, found.size.chunks)), kept_share)
+    peak = peak_units(found, np.ones((found.size.stages, found.size.chunks)), kept_share)
+    peak.flags.writeable = False
+    return peak
 
 
 def peak_units(found: Order, units: Floats, kept_share: float = 1.0) -> Floats:

@@ -45,7 +45,10 @@ class StageTimes:
     weight_s: Floats
     """Backward for the weights."""
     hop_s: Floats = field(default_factory=_nothing)
-    """By link: between stages i and i + 1, either way; the last one between the last stage and the first."""
+    """By link: between stages i and i + 1, either way; the last one between the last stage and the first.
+
+    Two stages have one link, the first.
+    """
     optimizer_s: Floats = field(default_factory=_nothing)
     """By stage: the step that follows its last operation."""
     pair_s: Floats = field(default_factory=_nothing)
