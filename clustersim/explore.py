@@ -45,8 +45,8 @@ def app(folder: str | Path) -> Dash:
 
     Raises ClusterSimError if dash is not installed, or if there is no run below *folder*.
     """
-    dash = _dash()
     sweep = Sweep(folder)
+    dash = _dash()
     names = list(sweep.runs)
     if not names:
         raise ClusterSimError(f"no finished run was found below {str(folder)!r}")

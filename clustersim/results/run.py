@@ -105,9 +105,14 @@ class Run:
     def columns(self) -> dict[str, dict[str, np.ndarray]]:
         """Return every table as numpy columns, as ``results.summary`` and the trace writer take them."""
         return {
-            name: {column: getattr(self, name)[column].to_numpy() for column in table.names}
+            name: {column: self._table(name)[column].to_numpy() for column in table.names}
             for name, table in TABLES.items()
         }
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Return a table of any kind of run; empty if this one has none of that name."""
+        found: pd.DataFrame = getattr(self, name) if hasattr(type(self), name) else self._read(name)
+        return found
 
     @cached_property
     def summary(self) -> pd.Series:
