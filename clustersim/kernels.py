@@ -23,7 +23,7 @@ numba: Any = None
 with suppress(ImportError):
     import numba
 
-_SOURCES: Final = ("kernels.py", "cost/attention.py", "sim/serving/*.py", "network/*.py")
+_IMPORT: Final = b"from clustersim.kernels import"
 
 
 def kernel(function: F) -> F:
@@ -61,8 +61,11 @@ def cache_folder() -> Path | None:
 
 
 def _digest(known: list[str] = []) -> str:  # noqa: B006  (computed once a process)
+    """Digest the folders that hold kernels, whole: their constants are compiled in as well."""
     if not known:
         here = Path(__file__).parent
-        files = [file for pattern in _SOURCES for file in sorted(here.glob(pattern))]
-        known.append(blake2b(b"".join(file.read_bytes() for file in files), digest_size=8).hexdigest())
+        content = {file: file.read_bytes() for file in sorted(here.rglob("*.py"))}
+        folders = {file.parent for file, text in content.items() if _IMPORT in text}
+        hashed = [text for file, text in content.items() if file.parent in folders]
+        known.append(blake2b(b"".join(hashed), digest_size=8).hexdigest())
     return known[0]
