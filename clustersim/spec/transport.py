@@ -31,7 +31,7 @@ class Hop(Spec):
     link_share: Share
     """Of the bandwidth with which a domain reaches the others."""
     inner_share: Share = 0.82
-    """Of the link of an accelerator to its peers in the domain; NCCL counts on 20.6 of 25 GB/s of an NVLink."""
+    """Of the link of an accelerator to its peers in the domain; NCCL counts on 20.6 of 25 GB/s."""
 
 
 class Hops(Curve):

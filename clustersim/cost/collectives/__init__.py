@@ -3,22 +3,21 @@
 from clustersim.cost.collectives.algorithms import ALGORITHMS, Algorithm, Shape, shape, torus_shape
 from clustersim.cost.collectives.domain import BARRIER_BYTES, collective_s, curve_of, steps, wire_share
 from clustersim.cost.collectives.levels import Group, Inside, Outside, chosen, group_of, group_s
-from clustersim.cost.collectives.routing import MODES, Routing, Uplinks, slowdown
+from clustersim.cost.collectives.routing import Uplinks, fullest, slowdown
 
 __all__ = [
     "ALGORITHMS",
     "BARRIER_BYTES",
-    "MODES",
     "Algorithm",
     "Group",
     "Inside",
     "Outside",
-    "Routing",
     "Shape",
     "Uplinks",
     "chosen",
     "collective_s",
     "curve_of",
+    "fullest",
     "group_of",
     "group_s",
     "shape",

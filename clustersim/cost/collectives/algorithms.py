@@ -50,17 +50,21 @@ def torus_shape(operation: Operation, sides: tuple[int, ...]) -> Shape:
     """Return the closed form of rings along all dimensions of a torus at once, both ways round.
 
     The buffer is cut into one part for each direction of each dimension; a part reduces along its own
-    dimension first and along the others in turn, so that all links carry the same. *sent_share* is of one
-    link in one direction.
+    dimension first and along the others in turn. *sent_share* is of the busiest link in one direction; in a
+    cube all carry the same.
     """
-    long = [side for side in sides if side > 1]
-    ranks = math.prod(long)
     if operation not in ("all_reduce", "all_gather", "reduce_scatter"):
         raise UnknownNameError("operation of torus rings", operation, ALGORITHMS["ring"])
-    if not long:
-        return Shape(0, 0.0)
+    long = [side for side in sides if side > 1]
     laps = 2 if operation == "all_reduce" else 1
-    return Shape(laps * sum(side - 1 for side in long), laps * (ranks - 1) / ranks / (2 * len(long)))
+    share = max(map(_turns, (long[axis:] + long[:axis] for axis in range(len(long)))), default=0.0)
+    return Shape(laps * sum(side - 1 for side in long), laps * share / (2 * max(1, len(long))))
+
+
+def _turns(sides: list[int]) -> float:
+    """Return what all parts send along the first of *sides*, in parts, each starting at another dimension."""
+    own = (sides[0] - 1) / sides[0]
+    return own * sum(1.0 / math.prod(sides[start:]) for start in range(1, len(sides) + 1))
 
 
 def _even(laps: int, count: Callable[[int], int]) -> Callable[[int], Shape]:
@@ -111,17 +115,9 @@ def _children(rank: int, n: int) -> int:
     return max(0, min(2, n - 1 - 2 * rank))
 
 
-def _double(up: int, down: int) -> Callable[[int], Shape]:
-    """Return the form of two trees with half of the buffer each.
-
-    Inner ranks of one are leaves of the other: a leaf sends up, an inner rank up and down to two children.
-    """
-
-    def form(n: int) -> Shape:
-        sent = 0.5 * up + 0.5 * (up + 2 * down) if n > 2 else 0.5 * (up + down)
-        return Shape((up + down) * _rounds(n), sent)
-
-    return form
+def _double(n: int) -> Shape:
+    """Two trees with half of the buffer each; inner ranks of one are the other's leaves."""
+    return Shape(2 * _rounds(n), {2: 1.0, 3: 1.5}.get(n, 2.0))
 
 
 def _bruck_exchange(n: int) -> Shape:
@@ -141,7 +137,7 @@ ALGORITHMS: Final[Mapping[Algorithm, Forms]] = MappingProxyType(
     {
         "ring": {"all_reduce": _even(2, _ring), **_gathers(_ring), "broadcast": _chain, "reduce": _chain},
         "tree": {"all_reduce": _heap(1, 1), "broadcast": _heap(0, 1), "reduce": _heap(1, 0)},
-        "double_tree": {"all_reduce": _double(1, 1), "broadcast": _double(0, 1), "reduce": _double(1, 0)},
+        "double_tree": {"all_reduce": _double},
         "halving_doubling": {"all_reduce": _folded, **_gathers(_powers)},
         "bruck": {"all_gather": _even(1, _rounds), "all_to_all": _bruck_exchange},
         "pairwise": {"all_to_all": _even(1, _ring)},

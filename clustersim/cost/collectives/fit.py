@@ -80,9 +80,12 @@ def _predict(curve: CollectiveCurve, measured: Measured, link_bytes_per_s: float
 
 def _vector(protocols: tuple[Protocol, ...]) -> Floats:
     """Return launches, steps, shares and, where there are any, the copies that all share, as logarithms."""
-    numbers = [n for p in protocols for n in (max(p.launch, _SHORTEST_S), max(p.step, _SHORTEST_S), p.link_share)]
+    numbers = [
+        n for p in protocols for n in (max(p.launch, _SHORTEST_S), max(p.step, _SHORTEST_S), p.link_share)
+    ]
     copies = max(p.copies for p in protocols)
-    return np.log(np.array([*numbers, copies] if copies else numbers))
+    vector: Floats = np.log(np.array([*numbers, copies] if copies else numbers))
+    return vector
 
 
 def _protocols(start: CollectiveCurve, vector: Floats) -> tuple[Protocol, ...]:

@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from clustersim.cost.collectives.algorithms import shape
 from clustersim.cost.collectives.domain import (
     ALIKE,
     BARRIER_BYTES,
@@ -204,13 +205,11 @@ def _links_s(group: Group, hop: Hop, share: float, size: Floats) -> Floats:
 
 def _tree(group: Group, operation: Operation, size: Floats) -> Iterator[Floats]:
     """Yield the time of chains in the domains and double binary trees between them, by each protocol."""
-    ways = 2 if operation in ("all_reduce", "barrier") else 1
     chain = group.inside.ranks - 1
-    passes = ways if group.inside.ranks > 2 else 1
     for first, hops in _hops(group, "tree"):
-        start = first.launch + ways * chain * first.step + ways * _tree_cross_s(group, hops)
-        inner_s = _links_s(group, first, float(passes if chain else 0), size)
-        yield start + np.maximum(inner_s, _outside_s(group, hops, _tree_shares(group, ways), size))
+        start = first.launch + 2 * (chain * first.step + _tree_cross_s(group, hops))
+        inner_s = _links_s(group, first, float(min(chain, 2)), size)
+        yield start + np.maximum(inner_s, _outside_s(group, hops, _tree_shares(group), size))
 
 
 def _tree_cross_s(group: Group, hops: tuple[Hop, ...]) -> float:
@@ -220,9 +219,9 @@ def _tree_cross_s(group: Group, hops: tuple[Hop, ...]) -> float:
     )
 
 
-def _tree_shares(group: Group, ways: int) -> list[float]:
-    """Two units swap halves of a reduction; of more, an inner one passes everything on twice."""
-    return [1.0 if level.domains == 2 else float(ways) for level in group.crossed]
+def _tree_shares(group: Group) -> list[float]:
+    """Two units swap halves; of more, the fullest sends up once and down twice, in half of the buffer."""
+    return [shape("double_tree", "all_reduce", level.domains).sent_share for level in group.crossed]
 
 
 def _hierarchical(group: Group, operation: Operation, size: Floats) -> Iterator[Floats]:
@@ -230,7 +229,7 @@ def _hierarchical(group: Group, operation: Operation, size: Floats) -> Iterator[
     reduces = operation in ("all_reduce", "barrier")
     for _, hops in _hops(group, "tree" if reduces else "ring"):
         if reduces:
-            cross_s, shares = 2 * _tree_cross_s(group, hops), _tree_shares(group, 2)
+            cross_s, shares = 2 * _tree_cross_s(group, hops), _tree_shares(group)
         else:
             levels = list(zip(group.crossed, hops, strict=True))
             cross_s = sum((level.domains - 1) * hop.cross for level, hop in levels)
@@ -317,8 +316,8 @@ CHOICES: Final[Mapping[Operation, tuple[str, ...]]] = MappingProxyType(
         "barrier": ("ring", "tree", "hierarchical"),
         "all_gather": ("ring",),
         "reduce_scatter": ("ring",),
-        "broadcast": ("ring", "tree"),
-        "reduce": ("ring", "tree"),
+        "broadcast": ("ring",),
+        "reduce": ("ring",),
         "all_to_all": ("exchange",),
         "send_recv": ("exchange",),
     }

@@ -1,51 +1,20 @@
-"""How much routing slows a collective: hashed paths collide, sprayed ones do not. Pure arithmetic, no clock.
+"""How much hashed paths slow a collective. Pure arithmetic, no clock.
 
 With equal-cost multi-path routing every queue pair is hashed to one of the uplinks of its switch. The flows
 of a step wait for each other, so the step takes the time of the fullest uplink: the expected maximum over
 all uplinks of a binomial count. That closed form agrees with max-min simulations of rings on leaf-spine
-networks to 3 % on average (tests). The other factors come from packet simulations of 128 hosts at 400 Gb/s
-with 8 MB messages; both are studies of our own.
+networks to 3 % on average (tests). What the transport loses besides belongs to the routing mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustersim.errors import ClusterSimError, UnknownNameError
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """One way to spread traffic over equal paths."""
-
-    factor: float
-    """Time over that of ideally spread traffic, besides collisions."""
-    hashed: bool
-    """Each queue pair keeps to one path, chosen by a hash."""
-    source: str
-
-
-MODES: Final[Mapping[str, Routing]] = MappingProxyType(
-    {
-        "ideal": Routing(1.0, False, "assumed: every path equally full, no overhead"),
-        "spray": Routing(1.07, False, "measured: packet spraying (NDP), permutations of 8 MB, 6 to 8 %"),
-        "adaptive": Routing(1.07, False, "assumed to be as good as spraying"),
-        "ecmp": Routing(1.0, True, "closed form of the fullest uplink"),
-        "ecmp-lossless": Routing(
-            1.22,
-            True,
-            "measured: RoCE with priority flow control and one path, permutations of 8 MB, 6 to 22 % "
-            "slower than max-min shares on the same paths (56 % with two flows a host)",
-        ),
-    }
-)
-"""By name, the routing modes."""
+from clustersim.errors import ClusterSimError
+from clustersim.spec.interconnect import Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +28,11 @@ class Uplinks:
     """Each of the speed of an uplink, that leave one switch at a time."""
 
 
-def slowdown(mode: str, at: Uplinks, queue_pairs: int = 1) -> float:
-    """Return the time of a step under routing *mode* over that of ideally spread traffic.
-
-    *queue_pairs* is how many a flow is split into; each is hashed by itself.
-    """
-    if mode not in MODES:
-        raise UnknownNameError("routing mode", mode, MODES)
-    routing = MODES[mode]
-    collisions = fullest(at, queue_pairs) / max(1.0, at.flows / at.uplinks) if routing.hashed else 1.0
-    return routing.factor * max(1.0, collisions)
+def slowdown(routing: Routing, at: Uplinks) -> float:
+    """Return the time of a step over that of ideally spread traffic: collisions and the transport's loss."""
+    collide = routing.paths == "ecmp"
+    collisions = fullest(at, routing.queue_pairs) / max(1.0, at.flows / at.uplinks) if collide else 1.0
+    return max(1.0, collisions) / routing.transport_share
 
 
 def fullest(at: Uplinks, queue_pairs: int = 1) -> float:
