@@ -66,6 +66,6 @@ def _digest(known: list[str] = []) -> str:  # noqa: B006  (computed once a proce
         here = Path(__file__).parent
         content = {file: file.read_bytes() for file in sorted(here.rglob("*.py"))}
         folders = {file.parent for file, text in content.items() if _MARK in text}
-        hashed = [text for file, text in content.items() if file.parent in folders]
+        hashed = [text for file, text in content.items() if file.parent in folders or file.parent == here]
         known.append(blake2b(b"".join(hashed), digest_size=8).hexdigest())
     return known[0]
