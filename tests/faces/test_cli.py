@@ -175,7 +175,7 @@ def test_a_failed_point_is_told_and_the_rest_is_printed(here: Path, tell: Tell) 
 def test_a_terminal_gets_the_answer_first_and_a_table_that_fits(here: Path) -> None:
     if shutil.which("script") is None:
         pytest.skip("no 'script' here to pretend a terminal")
-    command = f"{sys.executable} -m clustersim run chat.yaml -s '{AXIS}' -s name=sweep -j 1"
+    command = f"{sys.executable} -m clustersim run chat.yaml -s '{AXIS}' -o shown -j 1"
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
     done = subprocess.run(
         ["script", "-qec", command, "/dev/null"], env=environment, capture_output=True, text=True, check=True
@@ -183,11 +183,11 @@ def test_a_terminal_gets_the_answer_first_and_a_table_that_fits(here: Path) -> N
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout).replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip() and "Running" not in line]
     assert re.match("Highest (goodput|throughput): .* with batching (chunked|orca)", lines[0])
-    assert lines.index("report: runs/sweep/report.html") < next(
+    assert lines.index("report: shown/chat/report.html") < next(
         n for n, x in enumerate(lines) if "TTFT p99" in x
     )
     assert max(map(len, lines)) <= 110
-    assert lines[-1] == "results: runs/sweep"
+    assert lines[-1] == "results: shown/chat"
 
 
 # validate, schema
