@@ -159,33 +159,31 @@ def _of_preempt(step: Step, view: ReplicaView) -> Iterator[Broken]:
 def _of_memory(step: Step, view: ReplicaView, reserves: bool) -> Iterator[Broken]:
     """Add up blocks as the engine does: preempt, swap in, keep the batch's next tokens, admit."""
     gone = {seq.id for seq in step.preempt}
+    started = gone.union(seq.id for seq in view.prefilling)
+    new = [seq for seq in step.prefill if seq.id not in started]
     free = view.free_kv_blocks + sum(_blocks(seq, view, reserves) for seq in step.preempt)
-    partly = {seq.id for seq in view.prefilling}
-    new = [seq for seq in step.prefill if seq.id not in partly and seq.id not in gone]
     for seq in new:
         if seq.prefill_left == 0:
-            need = blocks_for(seq.context_tokens + 1, view.block_tokens)
-            need = _blocks(seq, view, reserves) if reserves else need
+            need = _blocks(seq, view, reserves, and_token=1)
             if need > free:
-                yield "memory", f"brought back request {seq.id}, which needs {need} blocks, {free} are free"
+                yield "memory", f"brought back request {seq.id}, which needs {need} blocks; {free} are free"
             free -= _blocks(seq, view, reserves)
     batch = [seq for seq in _batch(step, view) if seq.id not in gone]
-    growth = 0 if reserves else sum(seq.context_tokens % view.block_tokens == 0 for seq in batch)
+    free -= 0 if reserves else sum(seq.context_tokens % view.block_tokens == 0 for seq in batch)
     for seq in new:
-        need = _blocks(seq, view, reserves)
-        if seq.prefill_left and need > free - growth:
-            yield (
-                "memory",
-                f"admitted request {seq.id}, which needs {need} blocks; {free} are free"
-                + (f", {growth} of them for the batch's next tokens" if growth else ""),
-            )
-        free -= need if seq.prefill_left else 0
+        if seq.prefill_left > 0:
+            need = _blocks(seq, view, reserves)
+            if need > free:
+                left = f"{max(0, free)} are free and not for the batch's next tokens"
+                yield "memory", f"admitted request {seq.id}, which needs {need} blocks; {left}"
+            free -= need
 
 
-def _blocks(seq: RequestView, view: ReplicaView, reserves: bool) -> int:
+def _blocks(seq: RequestView, view: ReplicaView, reserves: bool, and_token: int = 0) -> int:
     """Return the blocks that *seq* holds, or takes when it is admitted."""
-    tokens = seq.prompt_tokens + seq.limit_tokens if reserves else seq.context_tokens + seq.prefill_left
-    return blocks_for(tokens, view.block_tokens)
+    if reserves:
+        return blocks_for(seq.prompt_tokens + seq.limit_tokens, view.block_tokens)
+    return blocks_for(seq.context_tokens + seq.prefill_left + and_token, view.block_tokens)
 
 
 def _batch(step: Step, view: ReplicaView) -> list[RequestView]:

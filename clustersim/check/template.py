@@ -109,20 +109,18 @@ def write(sort: str, path: Path) -> list[Path]:
     """
     if sort not in TEMPLATES:
         raise UnknownNameError("sort of policy", sort, TEMPLATES)
-    path, template = Path(path), TEMPLATES[sort]
-    name = class_name(path)
-    test = path.with_name(f"test_{path.name}")
     words = {
         "title": path.stem.replace("_", " ").capitalize(),
-        "name": name,
-        "base": template.base,
+        "name": class_name(path),
+        "base": TEMPLATES[sort].base,
         "module": path.stem,
         "file": path.name,
     }
+    test = path.with_name(f"test_{path.name}")
     for target in (path, test):
         if target.exists():
             raise ClusterSimError(f"{target} is there already; choose another name, or move it away")
-    _write(path, template.text.format(**words))
+    _write(path, TEMPLATES[sort].text.format(**words))
     _write(test, TEST.format(**words))
     return [path, test]
 
