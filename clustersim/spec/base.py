@@ -99,15 +99,14 @@ class card:  # noqa: N801  (reads as a word in annotations)
         if not isinstance(value, str) and not changed:
             return value
         try:
-            return _over(card_data(self.folder, value["kind"] if changed else value), value)
+            found = card_data(self.folder, value["kind"] if changed else value)
         except UnknownNameError as error:
             raise ValueError(str(error)) from None
+        return _over(found, {k: v for k, v in value.items() if k != "kind"}) if changed else found
 
 
-def _over(card: Any, changes: Any) -> Any:
+def _over(card: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a card with the fields that *changes* names replaced, below the top as well."""
-    if not isinstance(changes, Mapping):
-        return card
     changed = dict(card)
     for name, value in changes.items():
         below = changed.get(name)
@@ -116,7 +115,6 @@ def _over(card: Any, changes: Any) -> Any:
         elif isinstance(value, Mapping) and isinstance(below, str):
             value = {"kind": below, **value}
         changed[name] = value
-    changed.pop("kind", None)
     return changed
 
 
