@@ -74,9 +74,17 @@ def rails(algorithm: str, operation: str, group: Any, domain: int) -> Traffic:
 
 def hierarchical(operation: str, group: Any, domain: int, between: str = "ring") -> Traffic:
     """Return the pairs of *operation* by rings inside domains and the algorithm *between* on each rail."""
-    ranks = _domains(group, domain)
-    inner = [traffic("ring", operation, part) for part in ranks]
+    inner = [traffic("ring", operation, part) for part in _domains(group, domain)]
     return merged([*inner, rails(between, operation, group, domain)])
+
+
+def switched(group: Any, domain: int) -> Traffic:
+    """Return an all-reduce that the switch of each domain adds up, as pairs that load the same links.
+
+    Every rank sends its buffer to the switch, and the sum of its share; here the next rank stands for it.
+    """
+    rows = _domains(group, domain)
+    return Traffic.of(rows.ravel(), np.roll(rows, -1, axis=1).ravel(), 1.0 + 1.0 / domain)
 
 
 def rail_exchange(group: Any, domain: int) -> Traffic:

@@ -15,7 +15,7 @@ import numpy as np
 from clustersim.cost.collectives.domain import BARRIER_BYTES, wire_share
 from clustersim.cost.collectives.levels import Group, Inside, Outside, chosen, group_s
 from clustersim.errors import ClusterSimError
-from clustersim.network.loads import domain_rings, hierarchical, rails, traffic
+from clustersim.network.loads import domain_rings, hierarchical, merged, rails, switched, traffic
 from clustersim.network.route import LinkLoad, Traffic, link_load
 from clustersim.network.topology import Topology
 from clustersim.spec.efficiency import Operation
@@ -34,6 +34,8 @@ class Placed:
     endpoints: Any
     inside: Inside
     """With as many ranks as each domain has members of the group."""
+    adapter_bytes_per_s: float
+    """Line rate of an accelerator's adapters, one direction."""
     transport: Transport
 
 
@@ -54,7 +56,8 @@ def group_on(placed: Placed, operation: Operation) -> Group:
     leaving = wire_share(operation, ranks)
     if operation == "all_to_all":
         leaving = members * (1.0 - 1.0 / domains)
-    return Group(placed.inside, (Outside(domains, float(narrowest) * leaving, placed.transport),))
+    rate, limit = members * placed.adapter_bytes_per_s, float(narrowest) * leaving
+    return Group(placed.inside, (Outside(domains, rate, placed.transport, limit),))
 
 
 def activity(placed: Placed, operation: Operation, size_bytes: float, algorithm: str = "auto") -> LinkLoad:
@@ -85,9 +88,10 @@ def pairs_of(placed: Placed, operation: Operation, algorithm: str) -> Traffic:
         return traffic("ring", operation, endpoints)
     if algorithm == "ring":
         return domain_rings(operation, endpoints, members)
-    between = "double_tree" if operation in ("all_reduce", "barrier") and algorithm != "separate" else "ring"
-    if members == 1:
-        return rails(between, operation, endpoints, 1)
+    reduces = operation in ("all_reduce", "barrier") and algorithm != "separate"
+    between = "double_tree" if reduces else "ring"
+    if reduces and any(p.in_network for p in placed.inside.curves["all_reduce"].protocols):
+        return merged([switched(endpoints, members), rails(between, operation, endpoints, members)])
     return hierarchical(operation, endpoints, members, between)
 
 

@@ -23,7 +23,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from clustersim.cost.collectives.algorithms import shape
 from clustersim.cost.collectives.domain import (
     ALIKE,
     BARRIER_BYTES,
@@ -56,8 +55,10 @@ class Outside:
 
     domains: int
     bytes_per_s: float
-    """What the group's members in one of the things below reach the others with, one direction."""
+    """Line rate with which the group's members in one of the things below reach the others, one direction."""
     transport: Transport
+    limit_bytes_per_s: float = math.inf
+    """What the links beyond allow of it: oversubscription, collisions of hashed paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def _hops(group: Group, crossing: Crossing) -> Iterator[tuple[Hop, tuple[Hop, ..
 def _outside_s(group: Group, hops: tuple[Hop, ...], shares: list[float], size: Floats) -> Floats:
     """Return the time of the slowest level of network; *shares* of the buffer leave each unit."""
     times = [
-        size * (share / (level.bytes_per_s * hop.link_share))
+        size * (share / min(level.bytes_per_s * hop.link_share, level.limit_bytes_per_s))
         for level, hop, share in zip(group.crossed, hops, shares, strict=True)
     ]
     return np.asarray(np.maximum.reduce(times), dtype=np.float64)
@@ -220,8 +221,11 @@ def _tree_cross_s(group: Group, hops: tuple[Hop, ...]) -> float:
 
 
 def _tree_shares(group: Group) -> list[float]:
-    """Two units swap halves; of more, the fullest sends up once and down twice, in half of the buffer."""
-    return [shape("double_tree", "all_reduce", level.domains).sent_share for level in group.crossed]
+    """Two units swap halves; of more, the fullest passes the whole buffer up and down.
+
+    Three units could do with 1.5, but NCCL does not: it reaches the bandwidth of its rings (96 of 100 GB/s).
+    """
+    return [1.0 if level.domains == 2 else 2.0 for level in group.crossed]
 
 
 def _hierarchical(group: Group, operation: Operation, size: Floats) -> Iterator[Floats]:
