@@ -21,6 +21,7 @@ from clustersim.spec.experiment import Experiment
 from clustersim.workload import Requests, draw
 
 _LONGEST_TABLE = 1 << 20
+_LARGEST_BATCH = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +41,7 @@ class Service:
 def plan(experiment: Experiment, streams: Streams) -> Service:
     """Return the service that *experiment* describes; raise SpecError for what cannot be built."""
     serving = experiment.serving
-    _check_closed_loop(experiment)
+    _check_policies(experiment)
     replica = replica_of(experiment)
     batching = _policy_of_a_lane(serving.batching, serving.pipeline_parallel)
     memory, found = _memory(experiment, replica, batching)
@@ -57,15 +58,19 @@ def plan(experiment: Experiment, streams: Streams) -> Service:
 
 def check(experiment: Experiment) -> None:
     """Raise SpecError if *experiment* cannot be built, as far as that shows without its requests."""
-    _check_closed_loop(experiment)
+    _check_policies(experiment)
     serving = experiment.serving
     _memory(
         experiment, replica_of(experiment), _policy_of_a_lane(serving.batching, serving.pipeline_parallel)
     )
 
 
-def _check_closed_loop(experiment: Experiment) -> None:
-    """Refuse a closed loop with a policy that must be asked in Python."""
+def _check_policies(experiment: Experiment) -> None:
+    """Refuse a batch beyond all memory, and a closed loop with a policy that must be asked in Python."""
+    batch = most_sequences(experiment.serving.batching)
+    if batch > _LARGEST_BATCH:
+        message = f"{batch:,} sequences are more than the engine's most, {_LARGEST_BATCH:,}"
+        raise experiment.problem("serving.batching.max_batch", message)
     if experiment.workload.concurrency is None:
         return
     serving = experiment.serving
