@@ -564,3 +564,37 @@ OPTIONS = {
 
 CASES = {**FIELDS, **FILES, **MACHINES, **TRACES, **DECISIONS, **SWEEPS, **OPTIONS}
 """Every wrong experiment, by what is wrong with it."""
+
+FULL = """\
+name: full
+cluster: {node: {kind: dgx-h100, link: {kind: nvswitch, bandwidth: 450 GB/s}}, nodes: 1}
+serving:
+  model: {kind: mixtral-8x7b, vocabulary: 32000}
+  replicas: 1
+  tensor_parallel: 2
+  expert_parallel: 2
+  precision: {weights: fp8}
+  stack: {kind: vllm, iteration: 1 ms}
+  efficiency: nvidia-hopper
+  batching: {kind: mlfq}
+  router: {kind: kv-aware}
+  admission: {kind: queue-limit, max_waiting: 10}
+  memory: {share: 0.9, block_tokens: 16, preemption: swap, swap_space: 4 GB, blocks: 3000}
+  slo: {ttft: 1 s, tpot: 50 ms, e2e: 10 s}
+workload:
+  kind: synthetic
+  arrivals: {process: gamma, cv: 2, shape: {kind: diurnal, low: 1 /s, high: 2 /s}}
+  requests: 10
+  duration: 100 s
+  too_long: clip
+  prompt: {kind: mixture, parts: [{share: 1, length: 9}, {share: 2, length: {kind: zipf, min: 1, max: 9}}]}
+  output: {kind: empirical, values: [1, 2], weights: [1, 2]}
+  tenants: {a: 1, b: 2}
+seed: 3
+engine: {leap: true}
+record: {iterations: all, power_bins: 10, power_bin: 1 s}
+sweep: {serving.replicas: [1, 2]}
+"""
+"""A right experiment that writes out most fields."""
+JUNK = (None, True, -1, float("inf"), float("nan"), 10**30, "", "1 GB", "a.py:B", "none.yaml")
+"""Values that are right for hardly any field."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from clustersim.cli import main
-from tests.faces.mistakes import CASES, WHOLE_FILES
+from clustersim.errors import SpecError
+from clustersim.spec.experiment import load
+from tests.faces.mistakes import CASES, FULL, JUNK, WHOLE_FILES
 
 
 def tell(args: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -60,6 +66,28 @@ def test_a_mistake_is_told_in_a_line_with_its_place_and_what_is_allowed(
     for file, content in {"chat.yaml": case.spec, **case.files}.items():
         (here / file).write_bytes(content if isinstance(content, bytes) else str(content).encode())
     check(tell(["run", "chat.yaml", "-o", "out", "-j", "1", *case.args], capsys, monkeypatch), case.said)
+
+
+def paths(data: Any, at: str = "") -> Iterator[str]:
+    """Yield the path of every field of plain data."""
+    if isinstance(data, (dict, list)):
+        for key, inner in data.items() if isinstance(data, dict) else enumerate(data):
+            yield f"{at}{key}"
+            yield from paths(inner, f"{at}{key}.")
+
+
+def test_whatever_stands_in_a_field_is_taken_or_refused_in_words(here: Path) -> None:
+    (here / "full.yaml").write_text(FULL, encoding="utf-8")
+    assert len(load("full.yaml").points()) == 2
+    fields, problems = list(paths(yaml.safe_load(FULL))), []
+    for path, junk in product(fields, JUNK):
+        try:
+            load("full.yaml", {path: junk})
+        except SpecError as error:
+            problems += error.problems
+    assert len(fields) > 70
+    assert len(problems) > 0.8 * len(fields) * len(JUNK)
+    assert all(problem.message and problem.file != "<spec>" for problem in problems)
 
 
 @pytest.mark.parametrize("name", WHOLE_FILES)
