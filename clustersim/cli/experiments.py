@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -248,13 +249,26 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def progress_for_logs(every_s: float) -> Callable[[int, int], None]:
+    """Return a function that notes how far a sweep is, but not more often than *every_s*."""
+    last_s = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= every_s:
+            last_s = time.monotonic()
+            note(f"{done} of {total} runs are done")
+
+    return tell
+
+
 @contextmanager
 def _bar(count: int) -> Iterator[Any]:
     """Show progress on standard error: a bar for people, a line now and then for logs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if not err.is_terminal:
-        yield None
+        yield progress_for_logs(10.0)
         return
     columns = (TextColumn("Running"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from clustersim.cli import main
+from clustersim.cli.experiments import progress_for_logs
 from clustersim.policies import Admission, ArrivalShape, BatchingPolicy, Router
 from clustersim.policies.registry import names
 from clustersim.record.summary import METRICS
@@ -361,3 +362,11 @@ def test_every_script_runs_when_reduced(file: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, file], env=environment, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) > 2
     assert list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_log_hears_of_progress_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    for every_s, said in ((0.0, "1 of 2 runs are done\n2 of 2 runs are done\n"), (3600.0, "")):
+        tell_log = progress_for_logs(every_s)
+        tell_log(1, 2)
+        tell_log(2, 2)
+        assert capsys.readouterr().err == said
