@@ -147,6 +147,11 @@ def test_json_is_the_same_and_strict(here: Path, tell: Tell) -> None:
         assert float(row[metric.name]) == pytest.approx(float("nan") if value is None else value, nan_ok=True)
 
 
+def test_a_single_request_has_no_rate_and_is_still_json(here: Path, tell: Tell) -> None:
+    (record,) = strictly(tell("run", "chat.yaml", "--json", "--no-report", "-s", "workload.requests=1")[0])
+    assert (record["finished"], record["request_rate_per_s"]) == (1, None)
+
+
 def test_a_sweep_is_a_row_for_each_run_in_its_order(here: Path, tell: Tell) -> None:
     swept = ["run", "chat.yaml", "-s", AXIS, "-s", "name=sweep", "-j", "1", "-n", "2", "--no-report"]
     output, _ = tell(*swept)

@@ -292,6 +292,7 @@ def test_a_card_is_changed_by_the_path_of_its_field_and_swept_over_files(
     start: Start, tmp_path: Path
 ) -> None:
     assert start(cluster__node__accelerator__memory="40 GiB").cluster.kind.memory == 40 * 2**30
+    assert start(cluster__node__link__bandwidth="100 GB/s").cluster.kind.link_bandwidth == 100e9
     assert start(serving__batching__token_budget=99).serving.batching.model_dump()["token_budget"] == 99
     card = cs.load(tmp_path / "chat.yaml").serving.model.model_dump(mode="json", exclude={"published"})
     (tmp_path / "small.json").write_text(json.dumps({**card, "layers": 4}))
