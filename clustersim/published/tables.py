@@ -77,6 +77,10 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "S4": "clustersim.published.replay:latencies",
         "S8": "clustersim.published.vidur:replay",
         "T1": "clustersim.published.schedules:bubbles",
+        "J1": "clustersim.published.scheduling:helios",
+        "J2": "clustersim.published.scheduling:philly",
+        "J3": "clustersim.published.scheduling:rounds",
+        "J4": "clustersim.published.scheduling:gavel",
     }
 )
 """By id, the function that computes it: ``module:function``, imported when it is asked for."""

@@ -129,6 +129,8 @@ class Start:
     job: JobView
     accelerators: int | None = None
     nodes: Nodes | None = None
+    kind: str | None = None
+    """On which accelerators, where the job leaves it open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,11 @@ class PoolView(Protocol):
     def nodes(self) -> NodesView:
         """The nodes."""
 
-    def fits(self, job: JobView, accelerators: int | None = None) -> bool:
+    @property
+    def memory(self) -> dict[str, object]:
+        """What the scheduler wants to remember; empty at first, one for each pool of each run."""
+
+    def fits(self, job: JobView, accelerators: int | None = None, kind: str | None = None) -> bool:
         """Return whether *job* could start now, by its quota and by the placement."""
 
     def held(self, queue: str) -> int:
@@ -222,6 +228,9 @@ class PoolView(Protocol):
 
     def speed(self, job: JobView, accelerators: int, kind: str = "", nodes: int = 1) -> float:
         """Return the predicted speed of *job* on so many accelerators of *kind*, as requested = 1."""
+
+    def throughput(self, job: JobView, accelerators: int, kind: str = "") -> float:
+        """Return the iterations per second that *job* makes, where its profile has them; else its speed."""
 
     def mean_duration_s(self, user: str) -> float:
         """Return the mean duration of the finished jobs of *user*; of all, if none; infinity at first."""

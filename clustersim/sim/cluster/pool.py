@@ -60,6 +60,7 @@ class Pool:
         self.rules, self.nodes, self.quotas, self.clock, self.hooks = rules, nodes, quotas, clock, hooks
         self.queue = JobQueue(self.fits)
         self.history = History()
+        self.memory: dict[str, object] = {}
         self.decide_at_s = -1.0
         self._running: dict[int, Job] = {}
         self._releases = 0
@@ -105,6 +106,10 @@ class Pool:
         is_spread = nodes > 1 and nodes > -(-accelerators // self.nodes.largest)
         return self.rules.speeds.speed(job, accelerators, kind, is_spread)
 
+    def throughput(self, job: JobView, accelerators: int, kind: str = "") -> float:
+        """Return the iterations per second that *job* makes, where its profile has them; else its speed."""
+        return self.rules.speeds.throughput(job, accelerators, kind)
+
     def mean_duration_s(self, user: str) -> float:
         """Return the mean duration of the finished jobs of *user*; of all, if none; infinity at first."""
         return self.history.mean_s(user)
@@ -129,22 +134,24 @@ class Pool:
             free, at_s = free + held, max(end_s, at_s) if free < needed else at_s
         return (at_s if free >= needed else float("inf")), free - needed
 
-    def fits(self, job: JobView, accelerators: int | None = None) -> bool:
+    def fits(self, job: JobView, accelerators: int | None = None, kind: str | None = None) -> bool:
         """Return whether *job* could start now, by its quota and by the placement."""
-        lane = getattr(job, "lane", None)
-        if lane is not None and lane.blocked == self._releases and accelerators is None:
+        lane = getattr(job, "lane", None) if accelerators is None and kind is None else None
+        if lane is not None and lane.blocked == self._releases:
             return False
-        fine = self._find(job, accelerators) is not None
-        if not fine and lane is not None and accelerators is None:
+        fine = self._find(job, accelerators, kind) is not None
+        if not fine and lane is not None:
             lane.blocked = self._releases
         return fine
 
-    def _find(self, job: JobView, accelerators: int | None) -> Nodes | None:
+    def _find(self, job: JobView, accelerators: int | None, kind: str | None = None) -> Nodes | None:
         """Return where *job* could start, or None; remembered until something changes."""
-        demand = job.demand if accelerators is None else _resized(job.demand, accelerators)
+        demand = job.demand
+        if accelerators is not None or kind is not None:
+            demand = _altered(demand, accelerators, kind)
         if not self.quotas.allows(job.queue, demand, self.nodes.total_up):
             return None
-        if self.nodes.free_for(demand) < max(demand.accelerators, 1):
+        if self.nodes.free_for(demand) < (demand.accelerators or 1):
             return None
         known = self._found
         if known is not None and known[0] == self._changes and known[1] == demand:
@@ -235,7 +242,7 @@ class Pool:
         self._check_size(job, accelerators)
         nodes = intent.nodes
         if nodes is None:
-            nodes = self._find(job, intent.accelerators)
+            nodes = self._find(job, intent.accelerators, intent.kind)
         elif not self.quotas.allows(job.queue, job.demand, self.nodes.total_up):
             raise PolicyError(
                 f"{_name(self.rules.scheduler)}: job {job.name!r} exceeds the quota of {job.queue!r}"
@@ -264,7 +271,7 @@ class Pool:
 
     def _occupy(self, job: Job, accelerators: int, nodes: Nodes) -> None:
         now_s = self.clock.now_s
-        demand = job.demand if accelerators == job.accelerators else _resized(job.demand, accelerators)
+        demand = job.demand if accelerators == job.accelerators else _altered(job.demand, accelerators)
         job.devices = self.nodes.take(demand, nodes)
         self.quotas.take(job.queue, accelerators)
         self._changes += 1
@@ -288,7 +295,7 @@ class Pool:
     def _stop(self, job: Job) -> None:
         self.hooks.stopped(job)
         job.settle()
-        demand = job.demand if job.held == job.accelerators else _resized(job.demand, job.held)
+        demand = job.demand if job.held == job.accelerators else _altered(job.demand, job.held)
         self.nodes.give_back(demand, job.nodes, job.devices)
         self.quotas.give_back(job.queue, job.held)
         self._releases += 1
@@ -324,9 +331,12 @@ class Pool:
         self._releases += 1
 
 
-def _resized(demand: Demand, accelerators: int) -> Demand:
-    part = accelerators / demand.accelerators if demand.accelerators else 1.0
-    return Demand(accelerators, demand.kinds, demand.share, demand.cpus * part, demand.memory_bytes * part)
+def _altered(demand: Demand, accelerators: int | None, kind: str | None = None) -> Demand:
+    """Return *demand* for another number or another kind of accelerators."""
+    n = demand.accelerators if accelerators is None else accelerators
+    part = n / demand.accelerators if demand.accelerators else 1.0
+    kinds = demand.kinds if kind is None else (kind,)
+    return Demand(n, kinds, demand.share, demand.cpus * part, demand.memory_bytes * part)
 
 
 def _name(policy: JobScheduler) -> str:

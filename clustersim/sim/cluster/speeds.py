@@ -21,6 +21,13 @@ class Speeds:
     reference: str = ""
     """The kind of accelerator on which a job's duration was measured."""
 
+    def throughput(self, job: JobView, accelerators: int, kind: str = "") -> float:
+        """Return what the profile of *job* says for *kind* (the reference by default), else its speed."""
+        profile = self.profiles.get(job.profile)
+        if profile is None:
+            return self.speed(job, accelerators, kind)
+        return profile.get((kind or self.reference, accelerators), 0.0)
+
     def speed(self, job: JobView, accelerators: int, kind: str = "", is_spread: bool = False) -> float:
         """Return the speed of *job* on so many accelerators of *kind*; 1 as requested on the reference."""
         factor = self.across_nodes if is_spread else 1.0

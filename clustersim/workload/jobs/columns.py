@@ -67,6 +67,10 @@ class Jobs:
         """Return the jobs submitted from *start_s* to before *end_s*; the clock is not moved."""
         return self.take((self.submit_s >= start_s) & (self.submit_s < end_s))
 
+    def longer(self, by_s: float) -> Jobs:
+        """Return the jobs with *by_s* added to each duration."""
+        return replace(self, duration_s=self.duration_s + by_s)
+
     def in_one_queue(self) -> Jobs:
         """Return the jobs with their virtual clusters forgotten: one shared pool."""
         return replace(self, queue=np.full(len(self), "", dtype=object))
