@@ -22,7 +22,7 @@ from tests.serving_cases import BATCHING, RULES, Case, Served, asked, batching, 
 
 EXACT = 1e-9
 TIMES = (state.ADMITTED_S, state.FIRST_S, state.FINISH_S)
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
+LAW = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def assert_same(one: Served, other: Served) -> None:
