@@ -64,8 +64,8 @@ class one_of:  # noqa: N801  (reads as a word in annotations)
         kind = fields.get("kind", self.default)
         if kind is None:
             raise ValueError(f"needs a 'kind'; {choices('', kinds)}")
-        if kind not in kinds:
-            raise ValueError(f"unknown kind {kind!r}; {choices(str(kind), kinds)}")
+        if not isinstance(kind, str) or kind not in kinds:
+            raise FieldError("kind", f"unknown kind {kind!r}; {choices(str(kind), kinds)}")
         return kinds[kind].model_validate({**fields, "kind": kind}, context=info.context)
 
 
@@ -98,7 +98,7 @@ class Fixed(Spec):
     """Every length is the same; a bare number means this."""
 
     kind: Literal["fixed"] = "fixed"
-    tokens: PositiveInt
+    tokens: Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class Lognormal(Bounded):
