@@ -1,5 +1,6 @@
 """Figures: every function takes tables and returns a plotly figure; none reads or writes files."""
 
+from clustersim.plots.collectives import busbw
 from clustersim.plots.energy import power
 from clustersim.plots.latency import itl_cdf, latency_cdf, lengths, overlay
 from clustersim.plots.load import arrivals, throughput_goodput, token_rate
@@ -14,6 +15,7 @@ __all__ = [
     "arrivals",
     "batch_and_queue",
     "breakdown",
+    "busbw",
     "front",
     "itl_cdf",
     "kv_cache",

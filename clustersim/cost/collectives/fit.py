@@ -50,7 +50,7 @@ class Measured:
 
 
 def fitted(
-    start: CollectiveCurve, measured: Measured, link_bytes_per_s: float, starts: int = 8
+    start: CollectiveCurve, measured: Measured, link_bytes_per_s: float, starts: int = 5
 ) -> tuple[Protocol, ...]:
     """Return the protocols of *start* bent to *measured*; the fastest of them is what is measured."""
     begin = _vector(start.protocols)
@@ -59,7 +59,7 @@ def fitted(
     found = []
     for i in range(starts):
         spread = draw.normal(0.0, 0.5, len(begin)) if i else 0.0
-        found.append(_descend(residuals, begin + spread))
+        found.append(descend(residuals, begin + spread))
     best = min(found, key=lambda pair: pair[1])[0]
     return _protocols(start, best)
 
@@ -108,18 +108,18 @@ def _residuals(
         error = np.log(_predict(curve, measured, link_bytes_per_s)) - logs
         shares = vector[2 : 3 * len(start.protocols) : 3]
         wide = 3.0 * np.maximum(0.0, shares - np.log(WIDEST_SHARE))
-        return np.concatenate([_robust(error), HOLD * (vector - begin), wide])
+        return np.concatenate([robust(error), HOLD * (vector - begin), wide])
 
     return residuals
 
 
-def _robust(error: Floats) -> Floats:
+def robust(error: Floats) -> Floats:
     """Return residuals whose squares grow linearly beyond ROBUST."""
     scaled = np.sqrt(1.0 + (error / ROBUST) ** 2) - 1.0
     return np.asarray(np.sign(error) * ROBUST * np.sqrt(2.0 * scaled), dtype=np.float64)
 
 
-def _descend(residuals: Callable[[Floats], Floats], vector: Floats) -> tuple[Floats, float]:
+def descend(residuals: Callable[[Floats], Floats], vector: Floats) -> tuple[Floats, float]:
     """Return the nearest minimum of the sum of squares, and that sum."""
     now = residuals(vector)
     damping = 1e-2
