@@ -1,0 +1,63 @@
+"""How many of a model's parameters a rank of a plan holds, trains and sends. No clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustersim.cost.training.plans import Plans
+from clustersim.models.transformer import Transformer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Elements on one rank of the stage that holds most, before sharding over data ranks."""
+
+    dense: Floats
+    """Trained parameters outside routed experts, embeddings or head included."""
+    experts: Floats
+    """Trained parameters of routed experts."""
+    frozen: Floats
+    """Parameters that no gradient is kept for."""
+    layer: Floats
+    """Parameters of the mean layer on one rank: what sharding gathers at once."""
+    tied: Floats
+    """Embeddings that the first and the last stage both hold."""
+    expert_replicas: Floats
+    """Ranks that hold the same experts."""
+
+
+def held(model: Transformer, plans: Plans) -> Held:
+    """Return what the fullest rank of each plan holds."""
+    parts = model.weight_elements
+    tensor, split = plans.tensor, plans.expert * plans.expert_tensor
+    whole, cut = parts.norms + parts.router, parts.attention + parts.dense_ffn + parts.shared_experts
+    per_layer = (cut / tensor + whole) / model.layers
+    experts = parts.experts / model.layers / split
+    ends = model.vocabulary * model.hidden / tensor
+    first = ends + model.learned_positions * model.hidden
+    both = first + (0.0 if model.tied_embeddings else ends)
+    end = np.where(plans.stages > 1, first, both)
+    count = np.maximum(plans.first_layers, plans.most_layers)
+    adapters = _adapters(model, plans) * count
+    frozen, all_dense = plans.lora_rank > 0, per_layer * count + end
+    return Held(
+        dense=np.where(frozen, adapters, all_dense),
+        experts=np.where(frozen, 0.0, experts * count),
+        frozen=np.where(frozen, all_dense + experts * count, 0.0),
+        layer=per_layer + experts,
+        tied=np.where(frozen, 0.0, ends if model.tied_embeddings else 0.0),
+        expert_replicas=np.maximum(plans.data * plans.context * tensor / split, 1.0),
+    )
+
+
+def _adapters(model: Transformer, plans: Plans) -> Floats:
+    """Return the elements of one layer's low-rank adapters on one rank."""
+    query, kv = model.heads * model.head_size, model.kv_heads * model.head_size
+    attention = 2 * model.hidden + 2 * query + 2 * kv
+    wide = (3 if model.gated else 2) * (model.hidden + model.ffn)
+    return plans.lora_rank * (attention + plans.lora_all * wide) / plans.tensor
