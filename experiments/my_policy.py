@@ -1,17 +1,18 @@
 """A batching policy of one's own: try it with ``-s serving.batching=my_policy.py:LeastWorkFirst``."""
 
-from clustersim.policies import ALL, BatchingPolicy, Step
+from clustersim.policies import ALL, BatchingPolicy, Step, blocks_for
 
 
 class LeastWorkFirst(BatchingPolicy):
-    """Prefill the shortest prompts that fit, whole and alone; decode when none is left to admit."""
+    """Decode everything; beside it, prefill the prompts with the least work left that fit, whole."""
 
     max_batch: int = 128
 
     def next_step(self, view):
-        step, free = Step(), view.free_kv_tokens
-        for seq in sorted(view.waiting, key=lambda s: s.prompt_tokens):
-            if len(view.running) + len(step.prefill) < self.max_batch and seq.prompt_tokens < free:
-                step.prefill[seq] = seq.prompt_tokens
-                free -= seq.prompt_tokens + view.block_tokens
-        return step if step.prefill else Step(decode=ALL)
+        step, free = Step(decode=ALL), view.free_kv_tokens // view.block_tokens
+        for seq in sorted(view.waiting, key=lambda seq: (seq.prefill_left, seq.id)):
+            need = blocks_for(seq.prefill_left or seq.context_tokens + 1, view.block_tokens)
+            if need > free or len(view.running) + len(step.prefill) >= self.max_batch:
+                break
+            step.prefill[seq], free = seq.prefill_left, free - need
+        return step

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clustersim.cli.base import app, note, say
+from clustersim.cli.base import Sets, app, changes, note, say
 from clustersim.errors import ClusterSimError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ def check(
     policy: Annotated[str, typer.Argument(help="A policy: file.py:Class, or an installed name.")],
     sort: Annotated[str | None, typer.Option(help="batching, router, admission or arrival.")] = None,
     scenes: Annotated[int, typer.Option(min=1, help="How many random scenes.")] = 60,
+    sets: Sets = None,
 ) -> None:
     """Hold a policy to the rules that every policy keeps; name those it breaks."""
     from clustersim.check import check as findings_of
     from clustersim.check import report
 
-    findings = findings_of(_with_defaults(policy, sort), scenes)
+    findings = findings_of(_made(policy, sort, changes(sets)), scenes)
     say(report(findings, scenes))
     raise typer.Exit(int(bool(findings)))
 
@@ -75,11 +76,13 @@ def bases(sort: str | None = None) -> list[type[Policy]]:
     return list(known.values()) if sort is None else [known[sort]]
 
 
-def _with_defaults(name: str, sort: str | None) -> Policy:
+def _made(name: str, sort: str | None, fields: dict[str, Any]) -> Policy:
+    """Return the policy *name* with *fields*; raise ClusterSimError for fields it lacks or has not."""
+    from pydantic import ValidationError
+
     found = find_any(name, sort)
-    required = [field for field, info in found.model_fields.items() if info.is_required()]
-    if required:
-        raise ClusterSimError(
-            f"{name}: has no default for {', '.join(required)}; give one, so that it can be checked"
-        )
-    return found(kind=name)
+    try:
+        return found.model_validate({"kind": name, **fields})
+    except ValidationError as error:
+        lines = [f"{name}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ClusterSimError("\n".join([*lines, f"{name}: set fields with --set FIELD=VALUE"])) from None
