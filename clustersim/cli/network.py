@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -40,23 +42,22 @@ def collectives(
     as_json: AsJson = False,
 ) -> None:
     """Price a collective by size on a fabric or between nodes, as nccl-tests would print it."""
-    from clustersim.cost.collectives.busbw import sizes, table
-    from clustersim.units import parse
+    from clustersim.cost.collectives.busbw import sizes
 
-    operation = _operation(op)
     if fabric is not None and node is not None:
         raise ClusterSimError("give either --fabric or --node")
     place = _OnFabric(fabric, accelerator) if fabric else _OnNodes(node or USUAL, accelerator)
-    group = place.group(operation, ranks, transport, _curves(place.accelerator, card))
-    span = sizes(_bytes(parse, least, "--min"), _bytes(parse, most, "--max"))
-    rows = table(group, operation, span, algorithm)
+    span = sizes(_bytes(least, "--min"), _bytes(most, "--max"))
+    asked = _Asked(_operation(op), ranks, transport, algorithm, _curves(place.accelerator, card))
+    priced = place.priced(asked, span)
+    title = f"{op} of {priced.ranks} x {place.accelerator.name}"
     if figure is not None:
-        _draw(figure, f"{op} of {group.ranks}", rows, group.inside.bytes_per_s)
+        _draw(figure, title, priced)
     if as_json:
-        show_json(rows)
+        show_json(priced.rows)
         return
-    say(f"{op} of {group.ranks} x {place.accelerator.name} in {group.domains} domains: {place.title}")
-    show([_printed(row) for row in rows] if out.is_terminal else rows)
+    say(f"{title}, {priced.layout}: {place.title}")
+    show([_printed(row) for row in priced.rows] if out.is_terminal else priced.rows)
 
 
 @app.command()
@@ -96,14 +97,43 @@ def calibrate(
     note(f"mean error {error.mape:.1%} on {error.rows} sizes left out of the fit; before {made.before:.1%}")
 
 
-def _draw(file: Path, name: str, rows: list[dict[str, Any]], link_bytes_per_s: float) -> None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be priced, and with whose constants."""
+
+    operation: Operation
+    ranks: int | None
+    transport: str
+    algorithm: str
+    curves: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """The table, for how many ranks it is, how they lie, and the rate of one of their links."""
+
+    rows: list[dict[str, Any]]
+    ranks: int
+    layout: str
+    link_bytes_per_s: float
+
+
+def _draw(file: Path, title: str, priced: _Priced) -> None:
     import pandas as pd
 
     from clustersim.plots import CONFIG, busbw
 
-    drawn = busbw({name: pd.DataFrame(rows)}, link_bytes_per_s)
+    drawn = busbw({title: pd.DataFrame(priced.rows)}, priced.link_bytes_per_s)
     drawn.write_html(file, config=CONFIG, include_plotlyjs=True)
     note(f"figure: {file}")
+
+
+def _of_group(group: Group, asked: _Asked, span: Any) -> _Priced:
+    from clustersim.cost.collectives.busbw import table
+
+    rows = table(group, asked.operation, span, asked.algorithm)
+    layout = f"{group.domains} domain{'s' * (group.domains > 1)}"
+    return _Priced(rows, group.ranks, layout, group.inside.bytes_per_s)
 
 
 class _OnNodes:
@@ -117,16 +147,17 @@ class _OnNodes:
         self.title = self.node.name
         self.accelerator = _chip(accelerator) if accelerator else self.node.accelerator
 
-    def group(self, operation: Operation, ranks: int | None, transport: str, curves: Any) -> Group:
+    def priced(self, asked: _Asked, span: Any) -> _Priced:
         from clustersim.cost.collectives import Inside, group_of
         from clustersim.spec.transport import load_transport
 
-        node, count = self.node, ranks or self.node.accelerators
+        node, count = self.node, asked.ranks or self.node.accelerators
         link = node.link.bandwidth or node.host_bandwidth
-        inside = Inside(min(node.accelerators, count), link, curves)
+        inside = Inside(min(node.accelerators, count), link, asked.curves)
         if count > node.accelerators and not node.network_bandwidth:
             raise ClusterSimError(f"{node.name} has no adapters: at most {node.accelerators} ranks")
-        return group_of(inside, count, node.network_bandwidth / node.accelerators, load_transport(transport))
+        each = node.network_bandwidth / node.accelerators
+        return _of_group(group_of(inside, count, each, load_transport(asked.transport)), asked, span)
 
 
 class _OnFabric:
@@ -141,21 +172,41 @@ class _OnFabric:
         self.title = self.fabric.name
         self.accelerator = _chip(accelerator or "h100-sxm")
 
-    def group(self, operation: Operation, ranks: int | None, transport: str, curves: Any) -> Group:
+    def priced(self, asked: _Asked, span: Any) -> _Priced:
+        from clustersim.spec.fabric import Torus
+
+        if isinstance(self.fabric, Torus) and asked.ranks in (None, self.fabric.size):
+            return self._on_torus(self.fabric.dimensions, asked, span)
+        return _of_group(self._group(asked), asked, span)
+
+    def _on_torus(self, sides: tuple[int, ...], asked: _Asked, span: Any) -> _Priced:
+        """Price rings along all dimensions at once, the way of machines that are tori."""
+        from clustersim.cost.collectives import torus_s
+        from clustersim.cost.collectives.busbw import rows
+
+        rate, count = self._rate("ici"), math.prod(sides)
+        time_s = torus_s(
+            asked.curves.get(asked.operation, asked.curves["all_reduce"]), asked.operation, sides, span, rate
+        )
+        table = rows((asked.operation, count), span, time_s, ["torus"] * len(span))
+        shape = "x".join(map(str, sides))
+        return _Priced(table, count, f"torus of {shape}", rate)
+
+    def _group(self, asked: _Asked) -> Group:
         from clustersim.cost.collectives import Group, Inside
         from clustersim.cost.collectives.fabric import Placed, group_on
         from clustersim.spec.transport import load_transport
 
         domain = self._domain()
-        count = ranks or (domain if domain > 1 else min(8, self.topology.endpoints))
+        count = asked.ranks or (domain if domain > 1 else min(8, self.topology.endpoints))
         if count > domain and count % domain:
             raise ClusterSimError(f"{count} ranks do not fill domains of {domain}; choose a multiple")
-        inside = Inside(min(count, domain), self._rate("scale_up"), curves)
+        inside = Inside(min(count, domain), self._rate("scale_up"), asked.curves)
         if count <= domain:
             return Group(inside)
-        endpoints = self.topology.group(count)
+        endpoints, transport = self.topology.group(count), load_transport(asked.transport)
         return group_on(
-            Placed(self.topology, endpoints, inside, self._rate("host"), load_transport(transport)), operation
+            Placed(self.topology, endpoints, inside, self._rate("host"), transport), asked.operation
         )
 
     def _domain(self) -> int:
@@ -198,9 +249,11 @@ def _operation(name: str) -> Operation:
     return found
 
 
-def _bytes(parse: Any, text: str, option: str) -> float:
+def _bytes(text: str, option: str) -> float:
+    from clustersim.units import parse
+
     try:
-        found: float = parse(text, "size")
+        found = parse(text, "size")
     except ValueError as error:
         raise ClusterSimError(f"{option}: {error}") from None
     if found < 1.0:

@@ -24,6 +24,7 @@ from clustersim.cost.collectives import (
     group_s,
     shape,
     slowdown,
+    torus_s,
     torus_shape,
     wire_share,
 )
@@ -197,6 +198,16 @@ def test_the_busiest_link_of_an_uneven_torus_is_the_closed_form(sides):
         return  # both ways round a pair of ranks share the pair
     assert pairs.share.max() == pytest.approx(torus_shape("all_reduce", shapely).sent_share)
     assert sent(pairs).sum() == pytest.approx(2 * (math.prod(shapely) - 1))
+
+
+def test_a_torus_sends_over_all_its_links_at_once():
+    curve = CollectiveCurve(source=BY_HAND, protocols=(Protocol(launch=1e-6, step=1e-7, link_share=0.5),))
+    time_s = torus_s(curve, "all_reduce", (4, 4, 4), np.array([GIB, 0.0]), 100e9)
+    assert time_s[0] == pytest.approx(1e-6 + 18e-7 + 2 * 63 / 64 / 6 * GIB / 50e9)
+    assert time_s[1] == 0.0
+    assert torus_s(curve, "all_gather", (1, 1), np.array([GIB]), 100e9)[0] == 0.0
+    with pytest.raises(UnknownNameError, match="torus rings"):
+        torus_s(curve, "all_to_all", (4, 4), np.array([GIB]), 100e9)
 
 
 # Levels

@@ -22,6 +22,7 @@ from clustersim.errors import ClusterSimError, UnknownNameError
 from clustersim.spec.accelerator import Accelerator
 from clustersim.spec.base import load_card
 from clustersim.spec.efficiency import Efficiency, load_efficiency
+from clustersim.spec.fabric import LeafSpine, LinkClass, ScaleUp, Torus
 from clustersim.spec.load import load_spec
 from clustersim.spec.transport import Transport, load_transport
 
@@ -250,6 +251,46 @@ def test_mistakes_end_in_one_line(monkeypatch, capsys, words, says):
     error = capsys.readouterr().err
     assert says in error
     assert "Traceback" not in error
+
+
+LINKS = {
+    "host": LinkClass(bandwidth=50e9),
+    "leaf": LinkClass(bandwidth=50e9),
+    "scale_up": LinkClass(bandwidth=450e9),
+}
+LEAVES = LeafSpine(
+    name="leaves",
+    leaves=4,
+    hosts_per_leaf=8,
+    spines=2,
+    links=LINKS,
+    scale_up=ScaleUp(size=8),
+    routing="ideal",
+)
+CUBE = Torus(name="cube", dimensions=(4, 4, 4), links={"ici": LinkClass(bandwidth=100e9)})
+
+
+def test_a_fabric_prices_its_oversubscription(monkeypatch, capsys):
+    monkeypatch.setattr("clustersim.spec.fabric.load_fabric", lambda name: LEAVES)
+    sizes_ = ("-b", "8 GiB", "-e", "8 GiB", "--json")
+    words = ("collectives", "--fabric", "leaves", "--op", "all_gather", *sizes_)
+    assert clustersim(monkeypatch, *words, "--ranks", 32) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["busbw_bytes_per_s"] == pytest.approx(2 * 50e9, rel=0.01)  # two uplinks for eight adapters
+    assert clustersim(monkeypatch, *words) == 0
+    assert json.loads(capsys.readouterr().out)[0]["busbw_bytes_per_s"] > 250e9
+    assert clustersim(monkeypatch, *words, "--ranks", 12) == 2
+    assert "domains of 8" in capsys.readouterr().err
+
+
+def test_a_torus_reduces_along_all_its_dimensions(monkeypatch, capsys):
+    monkeypatch.setattr("clustersim.spec.fabric.load_fabric", lambda name: CUBE)
+    words = ("collectives", "--fabric", "cube", "-b", "8 GiB", "-e", "8 GiB", "--json")
+    assert clustersim(monkeypatch, *words, "--accelerator", "tpu-v5p") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["algorithm"] == "torus"
+    best = 2 * 63 / 64 / 6 * 2**33 / 100e9
+    assert best < row["time_s"] < 2 * best
 
 
 def test_calibrate_says_which_file_it_cannot_read(monkeypatch, capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,15 @@ def table(
     """
     time_s = group_s(group, operation, size_bytes, algorithm)
     names = chosen(group, operation, size_bytes) if algorithm == "auto" else [algorithm] * len(size_bytes)
-    share = wire_share(operation, group.ranks) if group.ranks > 1 else 0.0
+    return rows((operation, group.ranks), size_bytes, time_s, names)
+
+
+def rows(
+    what: tuple[Operation, int], size_bytes: Floats, time_s: Floats, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the rows of an operation between so many ranks from its times."""
+    operation, ranks = what
+    share = wire_share(operation, ranks) if ranks > 1 else 0.0
     rate = np.divide(size_bytes, time_s, out=np.zeros_like(time_s), where=time_s > 0.0)
     columns = zip(size_bytes.tolist(), names, time_s.tolist(), rate.tolist(), strict=True)
     return [

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from clustersim.cost.collectives.algorithms import torus_shape
 from clustersim.errors import UnknownNameError
 from clustersim.spec.efficiency import CollectiveCurve, Efficiency, Operation, Protocol
 
@@ -43,6 +44,26 @@ def collective_s(
         return np.zeros_like(size)
     times = [_protocol_s(p, operation, ranks, size / link_bytes_per_s) for p in curve.protocols]
     return np.where(size > 0.0, np.minimum.reduce(times), 0.0)
+
+
+def torus_s(
+    curve: CollectiveCurve,
+    operation: Operation,
+    sides: tuple[int, ...],
+    size_bytes: Floats,
+    link_bytes_per_s: float,
+) -> Floats:
+    """Return the seconds of rings along all dimensions of a torus at once, each link of *link_bytes_per_s*.
+
+    Protocols are those of a domain: their launch, their step from neighbour to neighbour, their share.
+    """
+    size, form = np.asarray(size_bytes, dtype=np.float64), torus_shape(operation, sides)
+    rings = [p for p in curve.protocols if not (p.direct or p.in_network)]
+    times = [
+        p.launch + form.steps * p.step + size * (form.sent_share / (p.link_share * link_bytes_per_s))
+        for p in rings
+    ]
+    return np.where((size > 0.0) & (form.steps > 0), np.minimum.reduce(times), 0.0)
 
 
 def curve_of(efficiency: Efficiency, library: str, operation: Operation) -> CollectiveCurve:
