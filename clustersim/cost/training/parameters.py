@@ -25,6 +25,8 @@ class Held:
     """Parameters that no gradient is kept for."""
     layer: Floats
     """Parameters of the mean layer on one rank: what sharding gathers at once."""
+    ends: Floats
+    """Embeddings and head on one rank, included above."""
     tied: Floats
     """Embeddings that the first and the last stage both hold."""
     expert_replicas: Floats
@@ -32,24 +34,29 @@ class Held:
 
 
 def held(model: Transformer, plans: Plans) -> Held:
-    """Return what the fullest rank of each plan holds."""
+    """Return what the fullest rank of each plan holds: the first stage, or the fullest of the others."""
     parts = model.weight_elements
     tensor, split = plans.tensor, plans.expert * plans.expert_tensor
-    whole, cut = parts.norms + parts.router, parts.attention + parts.dense_ffn + parts.shared_experts
-    per_layer = (cut / tensor + whole) / model.layers
-    experts = parts.experts / model.layers / split
+    every = parts.attention / tensor / model.layers + parts.norms / model.layers
+    dense = parts.dense_ffn / tensor / max(model.dense_layers, 1)
+    routed = max(model.expert_layers, 1)
+    shared = (parts.shared_experts / tensor + parts.router) / routed
+    experts = parts.experts / split / routed
     ends = model.vocabulary * model.hidden / tensor
     first = ends + model.learned_positions * model.hidden
     both = first + (0.0 if model.tied_embeddings else ends)
     end = np.where(plans.stages > 1, first, both)
-    count = np.maximum(plans.first_layers, plans.most_layers)
-    adapters = _adapters(model, plans) * count
-    frozen, all_dense = plans.lora_rank > 0, per_layer * count + end
+    end = np.where(plans.most_layers * every > plans.first_layers * every + end, 0.0, end)
+    count = np.where(end > 0, plans.first_layers, plans.most_layers)
+    mixed = np.minimum(np.maximum(count, plans.most_layers * (plans.stages > 1)), model.expert_layers)
+    adapters, frozen = _adapters(model, plans) * count, plans.lora_rank > 0
+    all_dense = every * count + dense * np.maximum(count - mixed, 0.0) + shared * mixed + end
     return Held(
         dense=np.where(frozen, adapters, all_dense),
-        experts=np.where(frozen, 0.0, experts * count),
-        frozen=np.where(frozen, all_dense + experts * count, 0.0),
-        layer=per_layer + experts,
+        experts=np.where(frozen, 0.0, experts * mixed),
+        frozen=np.where(frozen, all_dense + experts * mixed, 0.0),
+        layer=every + (dense * model.dense_layers + (shared + experts) * model.expert_layers) / model.layers,
+        ends=end,
         tied=np.where(frozen, 0.0, ends if model.tied_embeddings else 0.0),
         expert_replicas=np.maximum(plans.data * plans.context * tensor / split, 1.0),
     )
