@@ -149,7 +149,7 @@ class Pool:
         demand = job.demand
         if accelerators is not None or kind is not None:
             demand = _altered(demand, accelerators, kind)
-        if not self.quotas.allows(job.queue, demand, self.nodes.total_up):
+        if not self.quotas.allows(job.queue, demand):
             return None
         if self.nodes.free_for(demand) < (demand.accelerators or 1):
             return None
@@ -195,7 +195,7 @@ class Pool:
 
     def _reason(self, lane: Lane, is_round_open: bool) -> int:
         demand = lane.demand
-        if not self.quotas.allows(lane.queue, demand, self.nodes.total_up):
+        if not self.quotas.allows(lane.queue, demand):
             return queueing.QUOTA
         needed, free = demand.accelerators or 1, self.nodes.free_for(demand)
         if free < needed:
@@ -243,7 +243,7 @@ class Pool:
         nodes = intent.nodes
         if nodes is None:
             nodes = self._find(job, intent.accelerators, intent.kind)
-        elif not self.quotas.allows(job.queue, job.demand, self.nodes.total_up):
+        elif not self.quotas.allows(job.queue, job.demand):
             raise PolicyError(
                 f"{_name(self.rules.scheduler)}: job {job.name!r} exceeds the quota of {job.queue!r}"
             )

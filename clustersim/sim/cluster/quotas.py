@@ -22,11 +22,11 @@ class Quotas:
         """Return the accelerators due to *queue*; *total*, where no quota is set."""
         return self._due.get(queue, total)
 
-    def allows(self, queue: str, demand: Demand, total: int) -> bool:
+    def allows(self, queue: str, demand: Demand) -> bool:
         """Return whether *queue* may take *demand* as well."""
-        if not self._due or self._borrow:
+        if not self._due or self._borrow or queue not in self._due:
             return True
-        return self.held(queue) + demand.accelerators <= self.due(queue, total)
+        return self.held(queue) + demand.accelerators <= self._due[queue]
 
     def take(self, queue: str, accelerators: int) -> None:
         """Count *accelerators* as held by *queue*."""
