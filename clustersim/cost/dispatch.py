@@ -21,7 +21,7 @@ from clustersim.spec.dispatch import DispatchCurve, DispatchKernels, Mode
 Floats = NDArray[np.float64]
 
 ROW_BYTES: Final[Mapping[str, float]] = MappingProxyType(
-    {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0 + 4.0 / 128.0, "nvfp4": 0.5 + 1.0 / 16.0}
+    {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0 + 4.0 / 128.0, "int8": 1.0 + 4.0 / 128.0, "fp4": 0.5 + 1.0 / 16.0}
 )
 """Bytes an element that travel, by format: blocks of 128 share a scale of 4 bytes, of 16 one of 1 byte."""
 USUAL_PROCESSORS: Final = 20

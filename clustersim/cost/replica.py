@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustersim.cost import compute, measured
-from clustersim.cost.collectives import collective_s, curve_of
+from clustersim.cost.collectives import Inside, collective_s, curve_of, group_of, group_s
 from clustersim.cost.compute import Formats, Price
+from clustersim.cost.dispatch import Exchange, round_trip_s
 from clustersim.cost.table import MeasuredTable
 from clustersim.errors import ClusterSimError
 from clustersim.models.operators import (
@@ -25,9 +26,11 @@ from clustersim.models.operators import (
 )
 from clustersim.models.transformer import Transformer
 from clustersim.spec.accelerator import Accelerator
+from clustersim.spec.dispatch import DispatchKernels
 from clustersim.spec.efficiency import Efficiency, ExpertCurve, GemmCurve, Operation
 from clustersim.spec.precision import Precision
 from clustersim.spec.stack import Stack
+from clustersim.spec.transport import Transport
 
 Floats = NDArray[np.float64]
 SIXTEEN_BITS = Formats()
@@ -70,6 +73,19 @@ class Parallel:
         return Shard(self.tensor, self.expert, self.stage_ranks // self.expert)
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What lies beyond a scale-up domain."""
+
+    domain: int
+    """Accelerators that one domain holds."""
+    bytes_per_s: float
+    """Line rate of the adapters of one accelerator, one direction."""
+    transport: Transport
+    dispatch: DispatchKernels
+    """Whose kernels send tokens to experts in other domains."""
+
+
 @dataclass(frozen=True)
 class Replica:
     """Everything that decides what a pass of one replica takes."""
@@ -82,6 +98,8 @@ class Replica:
     precision: Precision
     table: MeasuredTable | None = None
     """Measured times that are laid over the prices."""
+    network: Network | None = None
+    """Without it all accelerators share one domain."""
 
     @cached_property
     def curves(self) -> Efficiency:
@@ -177,6 +195,10 @@ def exchange_s(replica: Replica, operation: Operation, ranks: int, size_bytes: F
         raise ClusterSimError(
             f"{accelerator.name} has neither link_bandwidth nor host_bandwidth: no collectives"
         )
+    network = replica.network
+    if network is not None and ranks > network.domain:
+        inside = Inside(network.domain, link or 1.0, replica.curves.collectives["nccl"])
+        return group_s(group_of(inside, ranks, network.bytes_per_s, network.transport), operation, size_bytes)
     curve = curve_of(replica.curves, library, operation)
     return collective_s(curve, operation, ranks, size_bytes, link or 1.0)
 
@@ -213,13 +235,29 @@ def _exchanges(replica: Replica, tokens: Floats, local: Floats) -> Iterator[tupl
     if spread:
         yield "expert dispatch and combine", compute.network(_dispatch_s(replica, local)) * moe
     if parallel.pipeline > 1:
-        stage_s = exchange_s(replica, "all_gather", 2, 2.0 * hidden)
-        yield "stage hand-over", compute.network(stage_s) * (parallel.pipeline - 1)
+        yield "stage hand-over", compute.network(_hand_over_s(replica, hidden))
+
+
+def _hand_over_s(replica: Replica, hidden_bytes: Floats) -> Floats:
+    """Return the time of a pass between its stages: inside a domain, or over the network between two."""
+    parallel, network = replica.parallel, replica.network
+    borders = range(parallel.stage_ranks, parallel.ranks, parallel.stage_ranks)
+    outer = sum(border % network.domain == 0 for border in borders) if network else 0
+    inner_s = exchange_s(replica, "all_gather", 2, 2.0 * hidden_bytes) * (len(borders) - outer)
+    if network is None or not outer:
+        return inner_s
+    pair = group_of(Inside(1, 1.0, {}), 2, network.bytes_per_s, network.transport)
+    return inner_s + outer * group_s(pair, "send_recv", hidden_bytes)
 
 
 def _dispatch_s(replica: Replica, local: Floats) -> Floats:
     """Return the time to send each token to its experts' ranks and to bring the results back."""
-    moe, parallel = replica.model.experts, replica.parallel
+    moe, parallel, network = replica.model.experts, replica.parallel, replica.network
+    if moe and network and parallel.stage_ranks > network.domain:
+        nodes = -(-parallel.stage_ranks // network.domain)
+        at = Exchange(replica.model.hidden, moe.top_k, moe.experts, parallel.stage_ranks, nodes)
+        wired = replica.accelerator.model_copy(update={"network_bandwidth": network.bytes_per_s})
+        return round_trip_s(network.dispatch, at, local, wired, replica.precision.activations)
     copies = min(moe.top_k, parallel.expert) if moe else 0
     rows = replica.model.hidden * copies * local
     out_s = exchange_s(replica, "all_to_all", parallel.stage_ranks, replica.precision.activation_bytes * rows)

@@ -54,7 +54,7 @@ FITTED_RANKS: Final = (2, 8, 32)
 """Of TensorRT-LLM's kernels."""
 NODE_RANKS: Final = MappingProxyType({"gb200": 4, "gb300": 4})
 """Accelerators of one node, where not 8."""
-FORMATS: Final = MappingProxyType({"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "nvfp4"})
+FORMATS: Final = MappingProxyType({"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "fp4"})
 """TensorRT-LLM's names of formats."""
 SIDES: Final = MappingProxyType({"NVLinkTwoSided": "trtllm-two-sided", "NVLinkOneSided": "trtllm-one-sided"})
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clustersim.cost.memory import Budget, Room, budget, why_not
+from clustersim.cost.replica import Network
 from clustersim.cost.step import Parallel, Replica, Sizes, StepPrices, compile_replica
 from clustersim.cost.table import read_table
 from clustersim.errors import ClusterSimError, SpecError
@@ -16,12 +17,16 @@ from clustersim.policies.admission import Always, QueueLimit
 from clustersim.rng import Streams
 from clustersim.sim.serving.asked import policy_errors
 from clustersim.sim.serving.fleet import FleetPlan, Memory, is_compiled, most_sequences
+from clustersim.spec.dispatch import load_dispatch
 from clustersim.spec.efficiency import GENERIC, efficiency_of
-from clustersim.spec.experiment import Experiment
+from clustersim.spec.experiment import Cluster, Experiment
+from clustersim.spec.transport import load_transport
 from clustersim.workload import Requests, draw
 
 _LONGEST_TABLE = 1 << 20
 _LARGEST_BATCH = 1 << 16
+USUAL_TRANSPORT = "infiniband"
+USUAL_DISPATCH = "deepep"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,11 +103,22 @@ def replica_of(experiment: Experiment) -> Replica:
         efficiency = serving.efficiency or efficiency_of(accelerator)
         table = read_table(serving.measured) if serving.measured else None
         model = serving.model.transformer
-        return Replica(model, accelerator, efficiency, serving.stack, parallel, serving.precision, table)
+        parts = (model, accelerator, efficiency, serving.stack, parallel, serving.precision, table)
+        return Replica(*parts, network_of(experiment.cluster))
     except SpecError:
         raise
     except ClusterSimError as error:
         raise experiment.problem("serving", str(error)) from None
+
+
+def network_of(cluster: Cluster) -> Network | None:
+    """Return what lies beyond a node; None for bare accelerators and nodes without adapters."""
+    node = cluster.node
+    if node is None or not node.network_bandwidth:
+        return None
+    transport = cluster.transport or load_transport(USUAL_TRANSPORT)
+    each = node.network_bandwidth / node.accelerators
+    return Network(node.accelerators, each, transport, load_dispatch(USUAL_DISPATCH))
 
 
 def _prices(experiment: Experiment, replica: Replica, sizes: Sizes) -> StepPrices:

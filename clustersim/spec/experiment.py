@@ -24,6 +24,7 @@ from clustersim.spec.base import Spec, card, card_files
 from clustersim.spec.load import Document, FieldPath, Place, keys_of, load_spec, place_of, put, validate
 from clustersim.spec.node import Node
 from clustersim.spec.serving import Serving
+from clustersim.spec.transport import Transport
 from clustersim.spec.workload import CARDS as LOADS
 from clustersim.spec.workload import Workload
 from clustersim.units import Seconds
@@ -38,6 +39,9 @@ class Cluster(Spec):
         None, description="Instead of a node: bare accelerators, joined by the link of their card."
     )
     accelerators: PositiveInt | None = Field(None, description="How many; by default as many as are needed.")
+    transport: Annotated[Transport, card("topologies/transports")] | None = Field(
+        None, description="How collectives cross between nodes; InfiniBand unless another card is named."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,11 +127,7 @@ class Experiment(Spec):
         serving, per_node, total = self.serving, self.cluster.per_node, self.cluster.total
         stage = serving.tensor_parallel * serving.data_parallel
         if per_node is not None and stage > per_node:
-            raise FieldError(
-                "serving.tensor_parallel",
-                f"{stage} accelerators of a stage do not fit in a node of the cluster, "
-                f"which has {per_node}; use serving.pipeline_parallel, or replicas, to go beyond a node",
-            )
+            self._check_beyond_a_node(stage, per_node)
         if total is not None and serving.accelerators > total:
             raise FieldError(
                 "serving.replicas",
@@ -135,6 +135,19 @@ class Experiment(Spec):
                 f"{serving.accelerators} accelerators, the cluster has {total}",
             )
         return self
+
+    def _check_beyond_a_node(self, stage: int, per_node: int) -> None:
+        """Refuse a stage larger than a node that fills no nodes evenly, or whose nodes have no network."""
+        nodes = -(-stage // per_node)
+        if stage % nodes:
+            message = f"{stage} accelerators of a stage do not divide into {nodes} equal parts, one a node"
+            raise FieldError("serving.tensor_parallel", f"{message} of {per_node}; use a multiple of {nodes}")
+        if self.cluster.node is None or not self.cluster.node.network_bandwidth:
+            raise FieldError(
+                "serving.tensor_parallel",
+                f"{stage} accelerators of a stage do not fit in a node of the cluster, which has {per_node} "
+                "and no network adapters",
+            )
 
     @model_validator(mode="after")
     def _sweep_is_possible(self) -> Self:

@@ -329,9 +329,9 @@ MACHINES = {
         "chat.yaml:5:3: serving.replicas: 9 replicas of 1 need 9 accelerators, the cluster has 8",
         {5: "  replicas: 9"},
     ),
-    "stage larger than a node": wrong(
-        "chat.yaml:6:3: serving.tensor_parallel: 16 accelerators of a stage do not fit in a node ... has 8",
-        {2: "cluster: {node: dgx-h100}", 6: "  tensor_parallel: 16"},
+    "stage that fills no nodes evenly": wrong(
+        "chat.yaml:6:3: serving.tensor_parallel: 9 accelerators of a stage do not divide ... multiple of 2",
+        {2: "cluster: {node: dgx-h100}", 6: "  tensor_parallel: 1\n  data_parallel: 9"},
     ),
     "swapping without a place": wrong(
         "chat.yaml:8:3: serving.memory.swap_space: must be given for preemption: swap, for example '64 GB'",
