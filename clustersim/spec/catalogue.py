@@ -18,6 +18,8 @@ FOLDERS: Final[Mapping[str, str]] = MappingProxyType(
         "fabrics": "topologies/fabrics",
         "efficiency": "topologies/efficiency",
         "stacks": "topologies/stacks",
+        "transports": "topologies/transports",
+        "dispatch": "topologies/dispatch",
         "models": "workloads/models",
         "serving": "workloads/serving",
         "training": "workloads/training",

@@ -31,6 +31,7 @@ from clustersim.cost.collectives import (
 from clustersim.cost.collectives.fabric import Placed, activity, group_on
 from clustersim.cost.collectives.fit import Measured, errors, fitted
 from clustersim.cost.dispatch import ROW_BYTES, Exchange, Wires, copies, phase_s, round_trip_s
+from clustersim.cost.replica import Network, Parallel, Replica, pass_prices
 from clustersim.errors import ClusterSimError, UnknownNameError
 from clustersim.network.build import build
 from clustersim.network.loads import (
@@ -46,12 +47,15 @@ from clustersim.network.loads import (
 from clustersim.network.route import link_load
 from clustersim.network.topology import Topology
 from clustersim.spec.accelerator import Accelerator
-from clustersim.spec.base import load_card
+from clustersim.spec.base import card_files, load_card
 from clustersim.spec.dispatch import DispatchCurve, load_dispatch
 from clustersim.spec.efficiency import CollectiveCurve, Operation, Protocol, load_efficiency
 from clustersim.spec.fabric import LeafSpine, LinkClass, RailFatTree, ScaleUp, Torus
 from clustersim.spec.interconnect import Routing
+from clustersim.spec.model import Model
+from clustersim.spec.precision import Precision
 from clustersim.spec.source import Source
+from clustersim.spec.stack import load_stack
 from clustersim.spec.transport import Hop, Hops, Transport, load_transport
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -648,3 +652,79 @@ def test_an_unmeasured_generation_takes_the_first_one_s_curves():
     assert deepep.phases("normal", "blackwell-ultra") is deepep.modes["normal"]["blackwell"]
     assert deepep.phases("normal", "cdna3") is deepep.modes["normal"]["hopper"]
     assert deepep.phases("between_nodes", "blackwell") is deepep.modes["between_nodes"]["hopper"]
+
+
+# Beyond a node
+
+
+def replica(parallel: Parallel, model: str = "llama-3.1-70b", network: bool = True) -> Replica:
+    h100 = load_card(Accelerator, "topologies/accelerators", "h100-sxm")
+    beyond = Network(8, 50e9, load_transport("infiniband"), load_dispatch("deepep")) if network else None
+    described = load_card(Model, "workloads/models", model).transformer
+    efficiency = load_efficiency("nvidia-hopper")
+    return Replica(described, h100, efficiency, load_stack("vllm"), parallel, Precision(), None, beyond)
+
+
+def parts(whole: Replica, tokens: float) -> dict[str, float]:
+    return {name: float(price.total_s[0]) for name, price in pass_prices(whole, np.array([tokens]))}
+
+
+def test_a_group_within_a_node_does_not_see_the_network():
+    for ranks in (2, 8):
+        inner, outer = (parts(replica(Parallel(ranks), network=n), 64.0) for n in (False, True))
+        assert inner == outer
+
+
+def test_tensor_parallelism_over_two_nodes_is_priced_over_their_adapters():
+    whole = replica(Parallel(16))
+    hidden = 2.0 * whole.model.hidden * 64.0
+    curves = load_efficiency("nvidia-hopper").collectives["nccl"]
+    group = Group(Inside(8, 450e9, curves), (Outside(2, 400e9, load_transport("infiniband")),))
+    expected = (2 * whole.model.layers + 1) * seconds(group, "all_reduce", hidden)
+    assert parts(whole, 64.0)["all-reduce"] == pytest.approx(expected)
+    assert expected > 2 * parts(replica(Parallel(8)), 64.0)["all-reduce"]
+
+
+def test_stages_on_other_nodes_hand_over_by_the_network():
+    inside, over = replica(Parallel(4, 2)), replica(Parallel(8, 2))
+    hidden = 2.0 * over.model.hidden * 4096.0
+    pair = group_of(Inside(1, 1.0, {}), 2, 50e9, load_transport("infiniband"))
+    handed = parts(over, 4096.0)["stage hand-over"]
+    assert handed == pytest.approx(seconds(pair, "send_recv", hidden))
+    assert handed > parts(inside, 4096.0)["stage hand-over"]
+    mixed = parts(replica(Parallel(4, 4)), 4096.0)["stage hand-over"]
+    assert mixed == pytest.approx(2 * parts(inside, 4096.0)["stage hand-over"] + handed)
+
+
+def test_experts_beyond_a_node_are_reached_by_dispatch_kernels():
+    whole = replica(Parallel(1, data=32, expert=32), "deepseek-v3")
+    h100 = load_card(Accelerator, "topologies/accelerators", "h100-sxm")
+    at = Exchange(7168, 8, 256, 32, 4)
+    expected = 58 * round_trip_s(load_dispatch("deepep"), at, np.array([64.0]), h100, "bf16")[0]
+    assert parts(whole, 32 * 64.0)["expert dispatch and combine"] == pytest.approx(expected)
+
+
+# Cards
+
+
+@pytest.mark.parametrize("name", list(card_files("topologies/transports")))
+def test_every_transport_names_its_sources(name):
+    transport = load_transport(name)
+    for algorithm, curve in transport.curves():
+        assert curve.source.kind in ("published", "fitted", "measured", "assumed"), algorithm
+        assert all(0 < hop.link_share <= 1 for hop in curve.protocols)
+
+
+@pytest.mark.parametrize("name", list(card_files("topologies/dispatch")))
+def test_every_dispatch_kernel_states_its_held_out_error(name):
+    kernels = load_dispatch(name)
+    curves = [
+        (mode, phase, getattr(phases, phase))
+        for mode, generations in kernels.modes.items()
+        for phases in generations.values()
+        for phase in ("dispatch", "combine")
+    ]
+    for mode, phase, curve in curves:
+        assert curve.error is not None, (mode, phase)
+        assert curve.error.split == "held-out"
+        assert curve.error.mape <= 0.15
