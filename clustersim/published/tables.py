@@ -77,10 +77,23 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "S4": "clustersim.published.replay:latencies",
         "S8": "clustersim.published.vidur:replay",
         "T1": "clustersim.published.schedules:bubbles",
+        "T2": "clustersim.published.training:sc21",
+        "T3": "clustersim.published.training:korthikanti",
+        "T4": "clustersim.published.training:megascale",
+        "T5": "clustersim.published.training:vtrain_single",
+        "T5-multi": "clustersim.published.training:vtrain_multi",
+        "T6": "clustersim.published.training:bloom",
+        "T7": "clustersim.published.training:llm_foundry",
+        "T8": "clustersim.published.training:megatron_bridge",
+        "T8-moe": "clustersim.published.training:megatron_bridge_experts",
+        "T9": "clustersim.published.training:famous",
+        "T10": "clustersim.published.training_memory:peaks",
+        "T11": "clustersim.published.training:simumax",
         "J1": "clustersim.published.scheduling:helios",
         "J2": "clustersim.published.scheduling:philly",
         "J3": "clustersim.published.scheduling:rounds",
         "J4": "clustersim.published.scheduling:gavel",
+        "J5": "clustersim.published.fragmentation:fragments",
     }
 )
 """By id, the function that computes it: ``module:function``, imported when it is asked for."""

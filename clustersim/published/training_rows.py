@@ -54,6 +54,8 @@ IDENTITY: Final = (
     "framework",
 )
 """The columns that describe a run."""
+COLUMNS: Final = (*IDENTITY, "ffn", "kv_heads", "vocab", "gated_mlp", "experts", "inter_node_Gbps_per_gpu")
+"""The columns that a price needs."""
 NODES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "a100_80gb": "dgx-a100",
