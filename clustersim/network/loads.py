@@ -58,10 +58,16 @@ def domain_rings(operation: str, group: Any, domain: int) -> Traffic:
 
     Each ring leaves a domain from another rank, always for the rank in the same place of the next domain, so
     that all adapters carry the same and stay on their rails (an odd number of domains crosses rails once).
+    Broadcasts and reductions go along chains, which are rings without the hop that closes them at the root.
     """
     ranks = _domains(group, domain)
-    share = _laps(operation, "rings over domains") * (ranks.size - 1) / ranks.size / domain
     rings = [_leaving_at(ranks, start) for start in range(domain)]
+    if operation in ("broadcast", "reduce"):
+        root = ranks.flat[0]
+        chains = [np.roll(ring, -int(np.flatnonzero(ring == root)[0])) for ring in rings]
+        ends = [(c[:-1], c[1:]) if operation == "broadcast" else (c[1:], c[:-1]) for c in chains]
+        return merged([Traffic.of(*pair, 1.0 / domain) for pair in ends])
+    share = _laps(operation, "rings over domains") * (ranks.size - 1) / ranks.size / domain
     return merged([Traffic.of(ring, np.roll(ring, -1), share) for ring in rings])
 
 

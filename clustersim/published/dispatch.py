@@ -63,7 +63,7 @@ def tokens_to_experts(data: Path) -> list[Result]:
     """Compute N4."""
     frame = pd.read_csv(data_file(data, "network/moe_a2a_aic.csv.gz"))
     frame = pd.concat([_deepep(frame), _trtllm(frame)], ignore_index=True)
-    frame = frame[frame.time_us > 0.0].reset_index(drop=True)
+    frame = frame[frame.time_us > 0.0].dropna(subset=KEYS).reset_index(drop=True)
     began = time.process_time()
     predicted = _predict(frame)
     seconds = time.process_time() - began

@@ -158,8 +158,8 @@ def _published(data: Path, rows: _Rows) -> None:
     frame = frame[~frame.system.str.contains("|".join(_ODD), regex=True)]
     for row in cast("Any", frame.itertuples()):
         rack = row.system.startswith("GB200 NVL72")
-        if rack and row.metric == "time_us":
-            racks = int(row.gpus) // RACK
+        racks = int(row.gpus) // RACK
+        if rack and row.metric == "time_us" and racks in _RACKS:
             size, fitted = float(row.size_bytes), np.log2(float(row.size_bytes)) % 2 == 1 and racks != 2
             rows.add(_RACKS[racks], racks, [size], [float(row.value) * 1e-6], fitted)
         elif not rack and row.metric in ("busbw", "busbw peak", "expected busbw"):

@@ -430,18 +430,38 @@ def test_bytes_that_leave_ranks_arrive_on_links_hop_by_hop(nodes, operation):
         assert weights[end[links] < topology.endpoints].sum() == pytest.approx(sent(pairs).sum())
 
 
-@pytest.mark.parametrize("operation", ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"])
+LAID: tuple[Operation, ...] = (
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+    "broadcast",
+    "reduce",
+    "send_recv",
+)
+
+
+@pytest.mark.parametrize("operation", LAID)
 @pytest.mark.parametrize("nodes", [2, 4, 8])
 def test_links_alone_take_as_long_as_the_closed_form(operation, nodes):
     """Links are as fast as the data sheet says, and the transport reaches all of it."""
     topology, inside = rail_network(nodes), perfect(8, 450e9)
     placed = Placed(topology, np.arange(8 * nodes), inside, 50e9, plain())
-    algorithm = "exchange" if operation == "all_to_all" else "ring"
+    algorithm = "exchange" if operation in ("all_to_all", "send_recv") else "ring"
     load = activity(placed, operation, GIB, algorithm)
     by_links = load.latency_s + GIB / (topology.capacity_bytes_per_s[load.links] / load.weights).min()
     group = Group(inside, (Outside(nodes, 8 * 50e9, plain()),))
     assert by_links == pytest.approx(seconds(group, operation, algorithm=algorithm), rel=1e-6)
     assert load.alone_s(topology, GIB) == pytest.approx(by_links, rel=1e-6)
+    assert group_on(placed, operation).outside[0].limit_bytes_per_s >= 8 * 50e9 * (1 - 1e-9)
+
+
+def test_a_broadcast_along_chains_reaches_every_rank_once():
+    pairs = domain_rings("broadcast", np.arange(32), 8)
+    received = np.bincount(pairs.target, weights=pairs.share, minlength=32)
+    assert received == pytest.approx(np.array([0.0, *[1.0] * 31]))
+    back = domain_rings("reduce", np.arange(32), 8)
+    assert sent(back) == pytest.approx(np.array([0.0, *[1.0] * 31]))
 
 
 def test_oversubscription_narrows_what_a_group_reaches():

@@ -24,6 +24,7 @@ from clustersim.spec.transport import Transport
 SCALE_UP: Final = "scale_up"
 """The tier of the links inside a domain."""
 _NUDGE: Final = 1e-6
+_PAIRWISE: Final = ("all_to_all", "send_recv")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,16 +48,16 @@ def group_on(placed: Placed, operation: Operation) -> Group:
     domains = ranks // members
     if domains == 1:
         return Group(placed.inside)
-    pairs = pairs_of(placed, operation, "ring" if operation != "all_to_all" else "exchange")
+    pairs = pairs_of(placed, operation, "exchange" if operation in _PAIRWISE else "ring")
     load = link_load(placed.topology, pairs)
     outer = placed.topology.tier[load.links] != _scale_up(placed.topology)
     if not outer.any():
         return Group(Inside(ranks, placed.inside.bytes_per_s, placed.inside.curves))
     narrowest = (placed.topology.capacity_bytes_per_s[load.links] / load.weights)[outer].min()
-    leaving = wire_share(operation, ranks)
-    if operation == "all_to_all":
-        leaving = members * (1.0 - 1.0 / domains)
-    rate, limit = members * placed.adapter_bytes_per_s, float(narrowest) * leaving
+    rate, limit = (
+        members * placed.adapter_bytes_per_s,
+        float(narrowest) * _leaving(operation, members, domains),
+    )
     return Group(placed.inside, (Outside(domains, rate, placed.transport, limit),))
 
 
@@ -83,16 +84,25 @@ def pairs_of(placed: Placed, operation: Operation, algorithm: str) -> Traffic:
     """Return who sends to whom by an algorithm over levels."""
     endpoints, members = placed.endpoints, placed.inside.ranks
     if algorithm == "exchange":
-        return traffic("pairwise" if operation == "all_to_all" else "direct", operation, endpoints)
-    if operation in ("broadcast", "reduce"):
-        return traffic("ring", operation, endpoints)
-    if algorithm == "ring":
+        if operation == "send_recv":
+            return Traffic.of(endpoints[0], endpoints[members])
+        return traffic("pairwise", operation, endpoints)
+    if algorithm == "ring" or operation in ("broadcast", "reduce"):
         return domain_rings(operation, endpoints, members)
     reduces = operation in ("all_reduce", "barrier") and algorithm != "separate"
     between = "double_tree" if reduces else "ring"
     if reduces and any(p.in_network for p in placed.inside.curves["all_reduce"].protocols):
         return merged([switched(endpoints, members), rails(between, operation, endpoints, members)])
     return hierarchical(operation, endpoints, members, between)
+
+
+def _leaving(operation: Operation, members: int, domains: int) -> float:
+    """Return the buffers that leave a domain; of one transfer, as if all its members sent."""
+    if operation == "send_recv":
+        return float(members)
+    if operation == "all_to_all":
+        return members * (1.0 - 1.0 / domains)
+    return wire_share(operation, members * domains)
 
 
 def _scale_up(topology: Topology) -> int:
