@@ -9,6 +9,7 @@ import pytest
 
 from clustersim.errors import ClusterSimError
 from clustersim.policies.cluster import shares
+from clustersim.policies.cluster.fgd import Fgd, Typical, typicals
 from clustersim.policies.cluster.linear import minimize
 from clustersim.policies.cluster.preempting import gittins_index
 from clustersim.policies.cluster.shares import Problem
@@ -252,3 +253,29 @@ def test_a_program_without_a_solution_is_refused():
     rows, bounds = np.array([[1.0], [-1.0]]), np.array([1.0, -2.0])
     with pytest.raises(ClusterSimError, match="no solution"):
         minimize(np.array([1.0]), rows, bounds)
+
+
+# -- fragments ---------------------------------------------------------------------------------------
+
+
+def test_fragments_are_what_typical_demands_cannot_use():
+    """Half a node is left: 0.5 of one accelerator and one whole; half ask for 1, half for 2."""
+    known = typicals((Typical(accelerators=1), Typical(accelerators=2)), [""])
+    fragments = known.fragments(np.array([[0.5, 1.0]]), np.array([np.inf]), np.array([0]))
+    assert fragments.tolist() == [0.5 * 0.5 + 0.5 * 1.5]
+
+
+def test_fragments_of_a_node_without_processors_are_all_that_is_left():
+    known = typicals((Typical(accelerators=1, cpus=4.0),), [""])
+    left, kind = np.array([[1.0, 1.0], [1.0, 1.0]]), np.array([0, 0])
+    assert known.fragments(left, np.array([3.0, 4.0]), kind).tolist() == [2.0, 0.0]
+
+
+def test_fgd_fills_a_broken_accelerator_before_it_breaks_another():
+    """Where whole accelerators are asked for, halves go together; best fit would take the fuller node."""
+    cluster = JobCluster(groups=(NodeGroup(nodes=2, accelerators=2),))
+    jobs = make_jobs(submit_s=[0, 1, 2], duration_s=[50] * 3, accelerators=[1] * 3, share=[0.5, 1.0, 0.5])
+    placement = Fgd(typical=(Typical(accelerators=1),))
+    spans = run(jobs, cluster, placement=placement).tables["job_spans"]
+    node = dict(zip(spans["job"].tolist(), spans["node"].tolist(), strict=True))
+    assert node[2] == node[0]

@@ -255,8 +255,24 @@ class NodesView(Protocol):
         """The rack of each node."""
 
     @property
-    def shares(self) -> np.ndarray | None:
-        """What is left of each accelerator, one row a node; None if no job asks for less than one."""
+    def left(self) -> np.ndarray:
+        """What is left of each accelerator, one row a node; known only if a job asks for less than one."""
+
+    @property
+    def kind(self) -> np.ndarray:
+        """The kind of each node's accelerators, as a number of ``kind_names``."""
+
+    @property
+    def kind_names(self) -> list[str]:
+        """The kinds of accelerators."""
+
+    @property
+    def changes(self) -> Sequence[int]:
+        """The nodes on which something changed, in order, since the beginning."""
+
+    @property
+    def memory(self) -> dict[object, object]:
+        """What the placement wants to remember; empty at first, one for each pool of each run."""
 
     @property
     def cpus_free(self) -> np.ndarray:
@@ -317,6 +333,10 @@ class Placement(Policy):
 
     def _score(self, node: int, demand: Demand, nodes: NodesView, usable: np.ndarray) -> float | None:
         return self.score(node, demand, nodes) if usable[node] > 0 else None
+
+    def device(self, demand: Demand, node: int, nodes: NodesView) -> int | None:
+        """Return of which accelerator of *node* a job gets its share; None: of the fullest that has it."""
+        return None
 
     def score(self, node: int, demand: Demand, nodes: NodesView) -> float | None:
         """Return how well *node* suits *demand*, lowest best; None: not here."""

@@ -33,6 +33,8 @@ class PoolNodes:
         self.spanning = np.zeros(len(self.number), dtype=np.int64)
         self.free_up = int(self.free.sum())
         self.total_up = self.total = self.free_up
+        self.changes: list[int] = []
+        self.memory: dict[object, object] = {}
         self._draws = draws
         self._is_plain = len(names) == 1 and not has_shares and not np.isfinite(self.cpus_free).any()
         self._is_plain = self._is_plain and not np.isfinite(self.memory_free).any()
@@ -59,9 +61,12 @@ class PoolNodes:
         return len(self.size)
 
     @property
-    def shares(self) -> np.ndarray | None:
-        """What is left of each accelerator, one row a node; None if no job asks for less than one."""
-        return None if self.thousandths is None else self.thousandths / _WHOLE
+    def left(self) -> np.ndarray:
+        """What is left of each accelerator, one row a node; known only if a job asks for less than one."""
+        if self.thousandths is None:
+            return (np.arange(self.largest) < self.free[:, None]).astype(np.float64)
+        left: np.ndarray = self.thousandths / _WHOLE
+        return left
 
     @property
     def random(self) -> float:
@@ -118,12 +123,15 @@ class PoolNodes:
                 most = np.minimum(most, np.floor(free * parts / asked + _EPS))
         return np.where(np.isfinite(most), most, parts).astype(np.int64)
 
-    def take(self, demand: Demand, nodes: Nodes) -> tuple[tuple[int, ...], ...]:
-        """Give *nodes* to *demand*; return the accelerators taken of each, by number, where shares count."""
+    def take(self, demand: Demand, nodes: Nodes, device: int | None = None) -> tuple[tuple[int, ...], ...]:
+        """Give *nodes* to *demand*; return the accelerators taken of each, by number, where shares count.
+
+        A share is of the accelerator *device*, by default of the fullest that has it.
+        """
         self._check(demand, nodes)
         taken: tuple[tuple[int, ...], ...] = ()
         if self.thousandths is not None:
-            taken = tuple(self._take_devices(self.thousandths[node], demand, n) for node, n in nodes)
+            taken = tuple(self._take_devices(self.thousandths[node], demand, n, device) for node, n in nodes)
         for node, n in nodes:
             self._move(demand, node, n, -1)
         if len(nodes) > 1:
@@ -157,13 +165,15 @@ class PoolNodes:
             raise PolicyError(f"placement: {nodes} is no place for {demand.accelerators} accelerators")
 
     @staticmethod
-    def _take_devices(row: np.ndarray, demand: Demand, n: int) -> tuple[int, ...]:
+    def _take_devices(row: np.ndarray, demand: Demand, n: int, device: int | None) -> tuple[int, ...]:
         """Take accelerators of a node, whole ones that are free or a share of the fullest that has it."""
         if n == 0:
             return ()
         asked = round(demand.share * _WHOLE)
         if asked == _WHOLE:
             chosen = np.flatnonzero(row == _WHOLE)[:n]
+        elif device is not None and 0 <= device < len(row) and row[device] >= asked:
+            chosen = np.array([device])
         else:
             chosen = np.argmin(np.where(row >= asked, row, 2 * _WHOLE), keepdims=True)
         row[chosen] -= asked
@@ -180,6 +190,7 @@ class PoolNodes:
             self.free_up += change
         if self._is_plain:
             return
+        self.changes.append(node)
         part = n / demand.accelerators if demand.accelerators else 1.0
         if demand.cpus:
             self.cpus_free[node] += sign * part * demand.cpus

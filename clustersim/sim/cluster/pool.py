@@ -272,7 +272,10 @@ class Pool:
     def _occupy(self, job: Job, accelerators: int, nodes: Nodes) -> None:
         now_s = self.clock.now_s
         demand = job.demand if accelerators == job.accelerators else _altered(job.demand, accelerators)
-        job.devices = self.nodes.take(demand, nodes)
+        device = None
+        if demand.share < 1.0:
+            device = self.rules.placement.device(demand, nodes[0][0], self.nodes)
+        job.devices = self.nodes.take(demand, nodes, device)
         self.quotas.take(job.queue, accelerators)
         self._changes += 1
         job.held, job.nodes = accelerators, nodes
