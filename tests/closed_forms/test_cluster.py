@@ -279,3 +279,58 @@ def test_fgd_fills_a_broken_accelerator_before_it_breaks_another():
     spans = run(jobs, cluster, placement=placement).tables["job_spans"]
     node = dict(zip(spans["job"].tolist(), spans["node"].tolist(), strict=True))
     assert node[2] == node[0]
+
+
+# -- elastic jobs ------------------------------------------------------------------------------------
+
+
+def elastic_jobs(duration_s, most=8):
+    count = len(duration_s)
+    return make_jobs(
+        submit_s=[0] * count,
+        duration_s=duration_s,
+        accelerators=[1] * count,
+        min_accelerators=[1] * count,
+        max_accelerators=[most] * count,
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["optimus", "pollux", "sia"])
+def test_a_lone_elastic_job_gets_all_it_can_use(scheduler):
+    table = run(elastic_jobs([800.0]), TEN, scheduler).tables["jobs"]
+    assert table["finish_s"].tolist() == [100.0]
+
+
+def test_optimus_gives_more_to_the_job_that_has_more_to_do():
+    """Of ten accelerators at equal returns, remaining times of 900 and 100 s are cut where it saves most."""
+    spans = run(elastic_jobs([9_000.0, 1_000.0], most=10), TEN, "optimus").tables["job_spans"]
+    first = spans["start_s"] == 0
+    held = dict(zip(spans["job"][first].tolist(), spans["accelerators"][first].tolist(), strict=True))
+    assert sum(held.values()) == 10
+    assert held[0] > 2 * held[1]
+
+
+def test_pollux_is_fair_to_equal_jobs():
+    spans = run(elastic_jobs([1_000.0, 1_000.0], most=10), TEN, "pollux").tables["job_spans"]
+    assert spans["accelerators"][spans["start_s"] == 0].tolist() == [5, 5]
+
+
+def test_sia_sends_each_job_to_the_kind_it_profits_from():
+    cluster = JobCluster(
+        groups=(
+            NodeGroup(nodes=1, accelerators=1, kind="new"),
+            NodeGroup(nodes=1, accelerators=1, kind="old"),
+        )
+    )
+    jobs = make_jobs(submit_s=[0, 0], duration_s=[10, 10], accelerators=[1, 1], profile=["even", "keen"])
+    known = KnownSpeeds(
+        {"even": {("old", 1): 1.0, ("new", 1): 1.1}, "keen": {("old", 1): 1.0, ("new", 1): 9.0}}, "old"
+    )
+    chosen = Scheduling(scheduler="sia", placement="any-free", estimates="oracle")
+    spans = simulate_cluster(cluster, jobs, chosen, known).tables["job_spans"]
+    node = {
+        job: node
+        for job, node, at_s in zip(spans["job"], spans["node"], spans["start_s"], strict=True)
+        if at_s == 0
+    }
+    assert node == {0: 1, 1: 0}
