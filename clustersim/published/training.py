@@ -188,7 +188,7 @@ def llm_foundry(data: Path) -> list[Result]:
     """Compute T7."""
     frame = read(data, "training_llm_foundry")
     frame = frame[frame.iter_time_s.notna() & frame.layers.notna()]
-    hopper = frame.gpu.str.startswith("h100")
+    hopper = frame.gpu.astype(str).str.startswith("h100")
     return _rated(T7, [_with("fsdp-torch2", frame[~hopper]), _with("fsdp-torch2-hopper", frame[hopper])])
 
 
@@ -203,7 +203,7 @@ def megatron_bridge_experts(data: Path) -> list[Result]:
     """Compute T8-moe: mixtures of experts, by the container's era."""
     frame = _bridge(data)
     frame = frame[frame.experts.notna()]
-    release = frame.source.str.extract(r"(\d\d\.\d\d)[.\d]* NeMo")[0]
+    release = frame.source.astype(str).str.extract(r"(\d\d\.\d\d)[.\d]* NeMo")[0]
     new = release >= "26.06"
     return _rated(T8_MOE, [_with("megatron-core-2025", frame[~new]), _with("megatron-core-2026", frame[new])])
 
@@ -226,6 +226,8 @@ def _rated(claim: Claim, parts: Iterable[Priced]) -> list[Result]:
     """Return the results of both halves; the title of the held-out one tells what fitting has changed."""
     parts = [replace(part, frame=part.frame.reset_index(drop=True)) for part in parts]
     parts = [part for part in parts if len(part.frame)]
+    if not parts:
+        return []
     began = time.process_time()
     predicted = np.concatenate([part.predict(part.frame, part.stack) for part in parts])
     seconds = time.process_time() - began
@@ -299,7 +301,7 @@ def _llama3(data: Path) -> Priced:
 def _fastest(frame: pd.DataFrame, stack: TrainingStack) -> Floats:
     """Return the seconds of the fastest microbatch and number of chunks where a row leaves them open."""
     best = np.full(len(frame), np.inf)
-    interleaved = frame.pp_schedule.str.contains("inter").to_numpy(bool)
+    interleaved = frame.pp_schedule.astype(str).str.contains("inter").to_numpy(bool)
     share = frame.gbs / (frame.n_gpus / (frame.tp * frame.pp))
     for microbatch in (1, 2, 4, 8):
         for chunks in (1, 2, 3, 4):

@@ -101,9 +101,9 @@ class Setting:
 
 
 def read(data: Path, name: str) -> pd.DataFrame:
-    """Return the fully described rows of a measured table in ``training/``, with their half as ``fitted``."""
+    """Return the rows of a measured table in ``training/`` on known machines, their half as ``fitted``."""
     frame = pd.read_csv(data_file(data, f"training/{name}.csv"), low_memory=False)
-    frame = frame.reset_index(drop=True)
+    frame = frame[frame.gpu.isin(list(NODES))].reset_index(drop=True)
     return frame.assign(fitted=[in_fit(row) for row in frame[list(IDENTITY)].itertuples(index=False)])
 
 
@@ -178,7 +178,7 @@ def plans(frame: pd.DataFrame, model: Transformer, setting: Setting) -> Plans:
     tensor, stages, expert = column("tp", 1), column("pp", 1), column("ep", 1)
     each, extra = np.divmod(model.layers * one, stages)
     most = each + (extra > 0)
-    recompute = frame.recompute.fillna("none").map(lambda text: RECOMPUTE.get(text, 0.0)).to_numpy(np.float64)
+    recompute = frame.recompute.astype(str).map(lambda text: RECOMPUTE.get(text, 0.0)).to_numpy(np.float64)
     chunks = column("vpp", 1)
     context = column("cp", 1)
     data = np.maximum(column("n_gpus", 1) / (tensor * stages * context), 1.0)
@@ -210,7 +210,7 @@ def plans(frame: pd.DataFrame, model: Transformer, setting: Setting) -> Plans:
         offload_optimizer=0.0 * one,
         offload_parameters=0.0 * one,
         offload_activations=0.0 * one,
-        lora_rank=one * LORA_RANK * frame.model.str.contains("LoRA").to_numpy(bool),
+        lora_rank=one * LORA_RANK * frame.model.astype(str).str.contains("LoRA").to_numpy(bool),
         lora_all=one,
         overlap=np.full((len(OVERLAPS), len(frame)), np.nan),
     )
@@ -218,7 +218,7 @@ def plans(frame: pd.DataFrame, model: Transformer, setting: Setting) -> Plans:
 
 def _bits(frame: pd.DataFrame) -> Floats:
     """Return the bits of the inputs of each row's products."""
-    names = frame.precision.fillna("bf16").str.lower()
+    names = frame.precision.astype(str).str.lower()
     eight, four = names.str.contains("fp8|mx"), names.str.contains("fp4")
     return np.where(four, 4.0, np.where(eight, 8.0, 16.0))
 

@@ -63,8 +63,8 @@ def held(model: Transformer, plans: Plans) -> Held:
 
 
 def _adapters(model: Transformer, plans: Plans) -> Floats:
-    """Return the elements of one layer's low-rank adapters on one rank."""
+    """Return the elements of one layer's adapters on one rank, of fused projections as Megatron has them."""
     query, kv = model.heads * model.head_size, model.kv_heads * model.head_size
     attention = 2 * model.hidden + 2 * query + 2 * kv
-    wide = (3 if model.gated else 2) * (model.hidden + model.ffn)
+    wide = 2 * model.hidden + (3 if model.gated else 2) * model.ffn
     return plans.lora_rank * (attention + plans.lora_all * wide) / plans.tensor
