@@ -7,9 +7,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clustersim.errors import ClusterSimError, SpecError, UnknownNameError
+from clustersim.plots import jobs as plots
+from clustersim.record.tables import TABLES
+from clustersim.sim.cluster import simulate_cluster
+from clustersim.spec.jobs import JobCluster, NodeGroup
 from clustersim.workload.jobs import ReadOptions, formats, make_jobs, read_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,3 +247,76 @@ def test_every_schema_has_a_name():
         formats()
     )
     assert {"philly-json", "pollux", "sacct", "swf", "tiresias"} <= set(formats())
+
+
+# -- figures -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tables():
+    draws = np.random.default_rng(2)
+    jobs = make_jobs(
+        submit_s=draws.integers(0, 5_000, 300),
+        duration_s=draws.integers(1, 900, 300),
+        accelerators=draws.choice([1, 2, 8, 16], 300),
+        queue=draws.choice(["red", "blue"], 300),
+    )
+    outcome = simulate_cluster(JobCluster(groups=(NodeGroup(nodes=8, accelerators=8),)), jobs)
+    return {name: pd.DataFrame(columns) for name, columns in outcome.tables.items()}
+
+
+def area(trace):
+    return float(np.dot(np.asarray(trace.y)[:-1], np.diff(np.asarray(trace.x))))
+
+
+def test_the_area_under_utilization_is_the_service_of_all_jobs(tables):
+    figure = plots.utilization(tables["job_spans"], 64)
+    assert area(figure.data[0]) * 64 == pytest.approx(tables["jobs"]["service_s"].sum(), rel=1e-9)
+
+
+def test_the_area_under_the_queue_is_the_wait_of_all_jobs(tables):
+    figure = plots.queue_length(tables["jobs"])
+    assert area(figure.data[1]) == pytest.approx(tables["jobs"]["wait_s"].sum(), rel=1e-9)
+
+
+def test_bars_of_reasons_add_up_to_the_mean_wait(tables):
+    figure = plots.wait_reasons(tables["jobs"], tables["job_waits"])
+    means = tables["jobs"].groupby("queue")["wait_s"].mean()
+    assert sum(np.asarray(bar.y) for bar in figure.data).tolist() == pytest.approx(means.tolist())
+    assert list(figure.data[0].x) == ["blue", "red"]
+
+
+def test_the_picture_of_nodes_has_a_row_for_each_and_keeps_the_service(tables):
+    figure = plots.node_map(tables["job_spans"], 8, 8)
+    picture, times_s = figure.data[0].z, figure.data[0].x
+    assert picture.shape == (8, plots.COLUMNS)
+    width_s = float(times_s[1] - times_s[0])
+    assert picture.sum() * 8 * width_s == pytest.approx(tables["jobs"]["service_s"].sum(), rel=1e-3)
+    assert plots.node_map(tables["job_spans"], 5_000, 8).data[0].z.shape[0] <= plots.ROWS
+
+
+def test_curves_of_jobs_end_at_one_and_stretches_are_named_by_queue(tables):
+    figure = plots.jobs_cdf({"fifo": tables["jobs"]}, "wait_s")
+    assert figure.data[0].y[-1] == 1.0
+    assert {trace.name for trace in plots.gantt(tables["job_spans"], tables["jobs"]).data} == {"red", "blue"}
+    curve = pd.DataFrame({"arrived": [0.0, 32.0, 64.0], "fragments": [4.0, 2.0, 0.0]})
+    assert list(plots.fragmentation({"fgd": curve}, 64).data[0].x) == [0.0, 0.5, 1.0]
+
+
+def test_figures_of_nothing_say_so(tables):
+    none = {name: table.iloc[:0] for name, table in tables.items()}
+    figures = [
+        plots.utilization(none["job_spans"], 8),
+        plots.queue_length(none["jobs"]),
+        plots.jobs_cdf({"a": none["jobs"]}),
+        plots.wait_reasons(none["jobs"], none["job_waits"]),
+        plots.node_map(none["job_spans"], 4, 8),
+        plots.gantt(none["job_spans"], none["jobs"]),
+        plots.fragmentation({}, 8),
+    ]
+    assert all(len(figure.layout.annotations) == 1 for figure in figures)
+
+
+def test_every_column_of_the_result_tables_is_there_and_no_other(tables):
+    for name, table in tables.items():
+        assert list(table.columns) == list(TABLES[name].names)
