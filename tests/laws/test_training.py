@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from clustersim.cost.training.plans import broadcast, columns
 from clustersim.cost.training.step import iteration, steps
 from clustersim.errors import ClusterSimError, FieldError, SpecError
 from clustersim.models.transformer import Experts, Transformer
+from clustersim.plots import training as figures
 from clustersim.spec.base import card_files, load_card
 from clustersim.spec.load import load_spec
 from clustersim.spec.model import Model
@@ -283,3 +286,37 @@ def test_every_stack_is_read_and_says_where_its_numbers_come_from():
         assert stack.name == name
         assert stack.sources
     assert Overlap().tensor == 0.0
+
+
+RUNS = sorted((Path(__file__).resolve().parents[2] / "workloads/training").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.stem)
+def test_every_training_run_of_the_catalogue_is_read_and_priced(file):
+    run = load_spec(Training, file)
+    model = run.model.transformer
+    found = iteration(model, run.plan, node("dgx-h100"), run.stack)
+    assert found.seconds > 0.0
+    assert 0.05 < found.mfu < 0.8
+    assert memory(model, columns(model, [run.plan]), run.stack).total_bytes[0] > 1e9
+
+
+def test_figures_of_steps_stack_to_the_step_and_say_when_there_is_nothing():
+    names = ["8 stages", "16 stages"]
+    table = columns(GPT_175B, [plan(), plan(pipeline=16)])
+    stack = load_training_stack("megatron-2022")
+    found, held = steps(GPT_175B, table, node(), stack), memory(GPT_175B, table, stack)
+    frame = pd.DataFrame(
+        {"plan": names, **{f.name: getattr(found.parts, f.name) for f in fields(found.parts)}}
+    )
+    figure = figures.step_parts(frame)
+    assert sum(np.asarray(bar.x) for bar in figure.data) == pytest.approx(found.seconds)
+    frame = pd.DataFrame({"plan": names, **{f.name: getattr(held, f.name) for f in fields(held)}})
+    figure = figures.memory_parts(frame, 80 * 2.0**30)
+    assert sum(np.asarray(bar.x) for bar in figure.data) == pytest.approx(held.total_bytes / 2**30)
+    rows = pd.DataFrame(
+        {"plan": names, "seconds": found.seconds, "needed_bytes": held.total_bytes, "fits": [True, False]}
+    )
+    assert [trace.name for trace in figures.plans_found(rows).data] == ["fits", "does not fit"]
+    for draw in (figures.step_parts, figures.memory_parts, figures.plans_found):
+        assert "no plan was priced" in str(draw(frame.iloc[:0]).layout.annotations)
