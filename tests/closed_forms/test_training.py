@@ -24,7 +24,9 @@ from clustersim.cost.training.stage import bubble_s, pace
 from clustersim.cost.training.step import iteration, steps
 from clustersim.cost.training.sync import OPTIMIZER_SHARE, slowest
 from clustersim.errors import ClusterSimError
+from clustersim.models.encoder import Encoder, decoder_operators, encoder_operators, forward_flop
 from clustersim.models.transformer import Experts, Latent, Transformer
+from clustersim.models.vision import Vision, VisionLanguage, image_flop, language_operators, vision_operators
 from clustersim.spec.base import load_card
 from clustersim.spec.node import Node
 from clustersim.spec.source import Source
@@ -280,8 +282,12 @@ def test_the_pipeline_takes_what_its_exact_time_line_takes(schedule, stages, rou
     per = 64 / stages / chunks
     passes = (kernels.forward_s[0] + tensor_s, kernels.inputs_s[0] + tensor_s, kernels.weights_s[0])
     times = StageTimes.equal(stages, chunks, tuple(per * seconds for seconds in passes))
-    exact = timeline(name, times, stages * rounds)
-    assert ours[0] == pytest.approx(exact.period_s, rel=0.03 if name == "zb-h1" else 1e-9)
+    exact = timeline(name, times, stages * rounds).period_s
+    if name == "zb-h1":
+        assert ours[0] <= exact * (1 + 1e-9)
+        assert ours[0] >= 0.9 * exact
+    else:
+        assert ours[0] == pytest.approx(exact, rel=1e-9)
 
 
 def test_interleaving_divides_the_bubble_and_multiplies_the_hand_overs():
@@ -393,3 +399,58 @@ def test_a_step_is_priced_in_milliseconds_and_thousands_of_plans_in_less_than_a_
 def test_defaults_of_a_stack_overlap_nothing_and_memory_says_what_it_assumes():
     assert Overlap() == PLAIN.overlap
     assert 0.0 < held_in_memory.MARGIN < 0.1
+
+
+# Encoders and vision
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        (Encoder(12, 768, 12, 64, 3072, 30522, 514), 110e6),
+        (Encoder(24, 1024, 16, 64, 4096, 30522, 514), 340e6),
+        (Encoder(24, 1024, 128, 128, 65536, 32128, decoder_layers=24), 11.3e9),
+        (Vision(Encoder(12, 768, 12, 64, 3072), 224, 16), 86e6),
+        (Vision(Encoder(24, 1024, 16, 64, 4096), 224, 16, classes=1000), 307e6),
+        (Vision(Encoder(32, 1280, 16, 80, 5120), 224, 14), 632e6),
+    ],
+    ids=["BERT base", "BERT large", "T5 11B", "ViT-B/16", "ViT-L/16", "ViT-H/14"],
+)
+def test_encoders_have_as_many_parameters_as_published(model, published):
+    """BERT (arXiv 1810.04805), T5 (arXiv 1910.10683), ViT (arXiv 2010.11929)."""
+    assert model.parameters == pytest.approx(published, rel=0.02)
+
+
+def test_an_image_takes_the_operations_that_are_published():
+    """ViT-B/16 at 224 pixels: 17.6 billion multiply-adds (DeiT, arXiv 2012.12877, Table 5)."""
+    vit = Vision(Encoder(12, 768, 12, 64, 3072), 224, 16)
+    assert vit.tokens == 197
+    assert forward_flop(vision_operators(vit), 197.0) == pytest.approx(2 * 17.6e9, rel=0.01)
+    halves = forward_flop(vision_operators(vit, 4), 197.0)
+    assert halves * 4 == pytest.approx(forward_flop(vision_operators(vit), 197.0), rel=1e-12)
+
+
+def test_a_decoder_attends_to_what_is_before_it_and_to_all_of_the_encoder():
+    t5 = Encoder(2, 64, 4, 16, 128, 1000, decoder_layers=2)
+    tokens, memory_tokens = 10.0, 7.0
+    weights = 2.0 * (2 * (t5.layer_elements + 2 * 64 * 64) * tokens + 2 * 2 * 64 * 64 * memory_tokens)
+    pairs = 2 * 4 * 64 * (tokens * (tokens + 1) / 2 + tokens * memory_tokens)
+    found = forward_flop(decoder_operators(t5), tokens, memory_tokens)
+    assert found == pytest.approx(weights + pairs + 2 * 1000 * 64 * tokens)
+    assert decoder_operators(replace(t5, decoder_layers=0)) == ()
+    assert forward_flop(encoder_operators(t5), 10.0) == pytest.approx(
+        2.0 * 2 * t5.layer_elements * 10 + 2 * 4 * 64 * 100
+    )
+
+
+def test_a_vision_language_model_is_its_three_parts():
+    """LLaVA-1.5 (arXiv 2310.03744): CLIP ViT-L/14 at 336 pixels, 576 tokens an image."""
+    seen = Vision(Encoder(24, 1024, 16, 64, 4096), 336, 14)
+    llama = Transformer(32, 4096, 32, 32, 128, 11008, 32000, 4096)
+    model = VisionLanguage(seen, llama)
+    assert model.tokens_per_image == 576
+    assert model.parameters == seen.parameters + llama.parameters + 1024 * 4096 + 4096**2
+    by_hand = forward_flop(vision_operators(seen), 577.0) + 2.0 * model.projector_elements * 576
+    assert image_flop(model) == pytest.approx(by_hand)
+    assert len(language_operators(model, 2)) == len(language_operators(model))
+    assert VisionLanguage(seen, llama, pooled=4).tokens_per_image == 144
