@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from clustersim.cli import catalogue, experiments, network, policies, proof, results
+from clustersim.cli import catalogue, experiments, network, plan, policies, proof, results
 from clustersim.cli.base import app, complain
 from clustersim.errors import ClusterSimError
 
-__all__ = ["app", "catalogue", "experiments", "main", "network", "policies", "proof", "results"]
+__all__ = ["app", "catalogue", "experiments", "main", "network", "plan", "policies", "proof", "results"]
 
 
 def main() -> None:
