@@ -13,9 +13,12 @@ import pytest
 from clustersim.errors import ClusterSimError, SpecError, UnknownNameError
 from clustersim.plots import jobs as plots
 from clustersim.record.tables import TABLES
+from clustersim.rng import Streams
 from clustersim.sim.cluster import simulate_cluster
+from clustersim.spec.base import card_data, card_files
+from clustersim.spec.joblist import CARDS, JobTrace, SyntheticJobs
 from clustersim.spec.jobs import JobCluster, NodeGroup
-from clustersim.workload.jobs import ReadOptions, formats, make_jobs, read_jobs
+from clustersim.workload.jobs import ReadOptions, draw_jobs, formats, make_jobs, read_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared" / "data" / "traces"
@@ -320,3 +323,54 @@ def test_figures_of_nothing_say_so(tables):
 def test_every_column_of_the_result_tables_is_there_and_no_other(tables):
     for name, table in tables.items():
         assert list(table.columns) == list(TABLES[name].names)
+
+
+# -- drawn workloads ---------------------------------------------------------------------------------
+
+
+def card(name, **changes):
+    data = {**card_data(CARDS, name), **changes}
+    return SyntheticJobs.model_validate(data, context={"needs_units": True})
+
+
+@pytest.mark.parametrize("name", sorted(card_files(CARDS)))
+def test_every_card_of_jobs_is_drawn_as_it_says(name):
+    spec = card(name)
+    jobs = draw_jobs(spec, Streams(1))
+    assert len(jobs) == spec.jobs
+    weight = np.array([size.weight for size in spec.sizes])
+    mean = float(np.dot(weight, [size.accelerators for size in spec.sizes]) / weight.sum())
+    assert jobs.accelerators.mean() == pytest.approx(mean, rel=0.15)
+    assert len(jobs) / jobs.submit_s[-1] == pytest.approx(spec.rate, rel=0.1)
+
+
+def test_arrivals_are_as_bursty_as_asked_and_follow_the_day():
+    plain = draw_jobs(card("philly-like", daily=0, cv=4), Streams(5))
+    gaps_s = np.diff(plain.submit_s)
+    assert gaps_s.std() / gaps_s.mean() == pytest.approx(4.0, rel=0.15)
+    daily = draw_jobs(card("philly-like", daily=0.8, cv=1), Streams(5))
+    hour = (daily.submit_s % 86_400) // 3600
+    assert np.mean((hour >= 9) & (hour < 15)) > 3 * np.mean((hour >= 21) | (hour < 3))
+
+
+def test_schedulers_meet_the_same_jobs_and_another_seed_gives_others():
+    first, again, other = (draw_jobs(card("llm-development"), Streams(seed)) for seed in (1, 1, 2))
+    assert first.duration_s.tolist() == again.duration_s.tolist()
+    assert first.duration_s.tolist() != other.duration_s.tolist()
+    assert 0.3 < np.mean(first.status == "failed") < 0.5
+    assert np.all(first.min_accelerators <= first.accelerators)
+
+
+def test_a_trace_is_cut_to_what_is_asked_for_and_what_is_left_out_is_counted(tmp_path):
+    text = "submit_s,duration_s,accelerators,queue\n0,1,1,a\n10,1,1,b\n20,1,1,a\n30,1,1,a\n40,1,1,a\n"
+    file = written(tmp_path, "jobs.csv", text)
+    trace = JobTrace(file=file, queues=("a",), start=5.0, jobs=2, speed=2.0)
+    jobs = draw_jobs(trace, Streams(0))
+    assert jobs.submit_s.tolist() == [10.0, 15.0]
+    assert jobs.dropped == {
+        "of other virtual clusters": 1,
+        "outside the time chosen": 1,
+        "more than were asked for": 1,
+    }
+    with pytest.raises(ClusterSimError, match="no virtual cluster 'c'; there are a, b"):
+        draw_jobs(JobTrace(file=file, queues=("c",)), Streams(0))

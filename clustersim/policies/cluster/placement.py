@@ -191,9 +191,9 @@ def gather(accelerators: int, usable: np.ndarray, order: np.ndarray | None) -> N
     """Return so many accelerators from the nodes in *order*, or None if there are too few."""
     seen = usable if order is None else usable[order]
     if accelerators <= 1:
-        place = int(np.argmax(seen > 0))
+        place = int((seen > 0).argmax())
         node = place if order is None else int(order[place])
-        return ((node, accelerators),) if seen[place] > 0 else None
+        return ((node, accelerators),) if seen[place] else None
     ends = np.cumsum(seen)
     last = int(np.searchsorted(ends, accelerators))
     if last == len(ends):

@@ -6,6 +6,7 @@ The order is taken anew at every event, and where it changes in between, the sch
 from __future__ import annotations
 
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -154,7 +155,7 @@ class Tiresias(Preemptive):
     authors' simulator (SymbioticLab/Tiresias@959f9b0).
     """
 
-    thresholds: tuple[float, ...] = Field((3250.0, 7200.0), description="Accelerator-seconds between queues.")
+    thresholds: tuple[float, ...] = Field((3250.0, 7200.0), description="Accelerator-seconds, rising.")
     by_time: bool = Field(False, description="Count seconds of running instead: one-dimensional LAS.")
 
     def attained(self, job: JobView) -> float:
@@ -163,21 +164,20 @@ class Tiresias(Preemptive):
 
     def level(self, job: JobView) -> int:
         """Return the number of the queue of *job*; 0 is the most urgent."""
-        attained = self.attained(job) * (1 + 1e-12)
-        return sum(attained >= threshold for threshold in self.thresholds)
+        return bisect_right(self.thresholds, self.attained(job) * (1 + 1e-12))
 
     def order(self, job: JobView, view: PoolView) -> tuple[float, ...]:
         is_new = job.ran_s == 0 and not job.held
         return self.level(job), 0.0 if job.held else 1.0, float(is_new), job.start_s
 
     def wake_s(self, view: PoolView) -> float:
-        times_s = [_INF]
+        soonest_s, last = _INF, len(self.thresholds)
         for job in view.running:
-            rate = 1.0 if self.by_time else max(job.held, 1) * job.demand.share
             level = self.level(job)
-            if level < len(self.thresholds):
-                times_s.append(view.now_s + (self.thresholds[level] - self.attained(job)) / rate)
-        return min(times_s)
+            if level < last:
+                rate = 1.0 if self.by_time else max(job.held, 1) * job.demand.share
+                soonest_s = min(soonest_s, (self.thresholds[level] - self.attained(job)) / rate)
+        return view.now_s + soonest_s
 
 
 class Gittins(Sliced):

@@ -21,6 +21,7 @@ from clustersim.sim.cluster.record import Record
 
 _END, _DRAIN, _CANCEL, _SUBMIT, _WAKE, _DECIDE = range(6)
 _INF: Final = float("inf")
+_NEARLY, _NOTHING_S = 1 - 1e-12, 1e-9
 
 
 class Engine:
@@ -112,8 +113,8 @@ class Engine:
         if job.version != version:
             return
         pool = self._pool_of[job.index]
-        is_done = job.done_s >= self._work_s[job.index] * (1 - 1e-12) - 1e-9
         pool.finish(job)
+        is_done = job.past_done_s >= self._work_s[job.index] * _NEARLY - _NOTHING_S
         self.record.finish(job, is_done)
         self._dirty[pool] = None
 

@@ -70,12 +70,14 @@ class Job:
     @property
     def ran_s(self) -> float:
         """How long it has run in all."""
-        return self.past_ran_s + self._elapsed_s
+        return self.past_ran_s + (self.clock.now_s - self.since_s if self.speed else 0.0)
 
     @property
     def service_s(self) -> float:
         """Accelerator-seconds it has received."""
-        return self.past_service_s + self._elapsed_s * self.held * self.demand.share
+        if not self.speed:
+            return self.past_service_s
+        return self.past_service_s + (self.clock.now_s - self.since_s) * self.held * self.demand.share
 
     @property
     def debt_s(self) -> float:

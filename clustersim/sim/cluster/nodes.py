@@ -36,8 +36,9 @@ class PoolNodes:
         self.changes: list[int] = []
         self.memory: dict[object, object] = {}
         self._draws = draws
-        self._is_plain = len(names) == 1 and not has_shares and not np.isfinite(self.cpus_free).any()
-        self._is_plain = self._is_plain and not np.isfinite(self.memory_free).any()
+        self.is_plain = len(names) == 1 and not has_shares and not np.isfinite(self.cpus_free).any()
+        self.is_plain = self.is_plain and not np.isfinite(self.memory_free).any()
+        """Whether free accelerators can be counted: one kind, whole ones, nothing else asked for."""
 
     @staticmethod
     def _column(values: Sequence[float], groups: Sequence[tuple[int, NodeGroup]]) -> np.ndarray:
@@ -79,7 +80,7 @@ class PoolNodes:
 
     def usable(self, demand: Demand) -> np.ndarray:
         """Return how many accelerators *demand* could take of each node now."""
-        if self._is_plain and self.total_up == self.total and not demand.kinds:
+        if self.is_plain and self.total_up == self.total and not demand.kinds:
             return self.free
         if demand.share < 1.0 and self.thousandths is not None:
             usable = (self.thousandths >= round(demand.share * _WHOLE)).any(axis=1).astype(np.int64)
@@ -90,7 +91,7 @@ class PoolNodes:
 
     def free_for(self, demand: Demand) -> int:
         """Return how many accelerators *demand* could take of all nodes together."""
-        if self._is_plain and not demand.kinds and demand.accelerators:
+        if self.is_plain and not demand.kinds and demand.accelerators:
             return self.free_up
         return int(self.usable(demand).sum())
 
@@ -188,7 +189,7 @@ class PoolNodes:
         self.free[node] += change
         if self.up[node]:
             self.free_up += change
-        if self._is_plain:
+        if self.is_plain:
             return
         self.changes.append(node)
         part = n / demand.accelerators if demand.accelerators else 1.0

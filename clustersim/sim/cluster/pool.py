@@ -61,6 +61,9 @@ class Pool:
         self.queue = JobQueue(self.fits)
         self.history = History()
         self.memory: dict[str, object] = {}
+        self._counts = rules.placement.any_free and nodes.is_plain and quotas.is_open
+        self._is_open = quotas.is_open
+        self._only_kind = nodes.kind_names[0] if len(nodes.kind_names) == 1 else None
         self.decide_at_s = -1.0
         self._running: dict[int, Job] = {}
         self._releases = 0
@@ -149,7 +152,7 @@ class Pool:
         demand = job.demand
         if accelerators is not None or kind is not None:
             demand = _altered(demand, accelerators, kind)
-        if not self.quotas.allows(job.queue, demand):
+        if not self._is_open and not self.quotas.allows(job.queue, demand):
             return None
         if self.nodes.free_for(demand) < (demand.accelerators or 1):
             return None
@@ -181,14 +184,22 @@ class Pool:
     def decide(self) -> None:
         """Ask the scheduler until it has nothing more to intend, and note why the others wait."""
         scheduler = self.rules.scheduler
+        if not self.queue.lanes and not scheduler.preempts:
+            return
         for intent in scheduler.pick(self.queue, self):
             self._carry_out(intent)
         self.explain(is_round_open=False)
 
     def explain(self, is_round_open: bool) -> None:
         """Note for each lane why its jobs wait from now on."""
+        free, fits = self.nodes.free_up, queueing.ROUND if is_round_open else queueing.ORDER
+        only_counts = self._counts and self.nodes.total_up == self.nodes.total
         for lane in self.queue.lanes:
-            reason = self._reason(lane, is_round_open)
+            if only_counts:
+                short = queueing.GANG if free else queueing.BUSY
+                reason = fits if free >= lane.demand.accelerators else short
+            else:
+                reason = self._reason(lane, is_round_open)
             if reason != lane.reason:
                 lane.charge(self.now_s)
                 lane.reason = reason
@@ -282,7 +293,9 @@ class Pool:
         job.since_s = job.start_s = now_s
         if job.first_start_s < 0:
             job.first_start_s = now_s
-        kind = self.nodes.kind_names[self.nodes.kind[nodes[0][0]]]
+        kind = self._only_kind
+        if kind is None:
+            kind = self.nodes.kind_names[self.nodes.kind[nodes[0][0]]]
         job.speed = self.speed(job, accelerators, kind, len(nodes))
         job.version += 1
         self._running[job.index] = job

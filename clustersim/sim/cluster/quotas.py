@@ -14,6 +14,11 @@ class Quotas:
         self._due, self._borrow = dict(due), borrow
         self._held: dict[str, int] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is ever refused."""
+        return not self._due or self._borrow
+
     def held(self, queue: str) -> int:
         """Return the accelerators that *queue* holds."""
         return self._held.get(queue, 0)
@@ -24,7 +29,7 @@ class Quotas:
 
     def allows(self, queue: str, demand: Demand) -> bool:
         """Return whether *queue* may take *demand* as well."""
-        if not self._due or self._borrow or queue not in self._due:
+        if self.is_open or queue not in self._due:
             return True
         return self.held(queue) + demand.accelerators <= self._due[queue]
 

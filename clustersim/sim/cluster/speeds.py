@@ -31,7 +31,7 @@ class Speeds:
     def speed(self, job: JobView, accelerators: int, kind: str = "", is_spread: bool = False) -> float:
         """Return the speed of *job* on so many accelerators of *kind*; 1 as requested on the reference."""
         factor = self.across_nodes if is_spread else 1.0
-        profile = self.profiles.get(job.profile)
+        profile = self.profiles.get(job.profile) if self.profiles else None
         if profile is not None and (kind, accelerators) in profile:
             known = profile.get((self.reference, job.accelerators), 0.0)
             return factor * profile[kind, accelerators] / known if known else factor
