@@ -12,12 +12,14 @@ import pytest
 
 from clustersim.errors import ClusterSimError, SpecError, UnknownNameError
 from clustersim.plots import jobs as plots
+from clustersim.policies.cluster import JobScheduler, Placement
+from clustersim.policies.registry import names
 from clustersim.record.tables import TABLES
 from clustersim.rng import Streams
 from clustersim.sim.cluster import simulate_cluster
 from clustersim.spec.base import card_data, card_files
 from clustersim.spec.joblist import CARDS, JobTrace, SyntheticJobs
-from clustersim.spec.jobs import JobCluster, NodeGroup
+from clustersim.spec.jobs import JobCluster, NodeGroup, Scheduling
 from clustersim.workload.jobs import ReadOptions, draw_jobs, formats, make_jobs, read_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -374,3 +376,27 @@ def test_a_trace_is_cut_to_what_is_asked_for_and_what_is_left_out_is_counted(tmp
     }
     with pytest.raises(ClusterSimError, match="no virtual cluster 'c'; there are a, b"):
         draw_jobs(JobTrace(file=file, queues=("c",)), Streams(0))
+
+
+# -- the manual page ---------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_manual_page_prints_what_it_says(capsys):
+    code, shown = PAGE.split("```python\n")[1].split("```\n```\n")
+    exec(compile(code, "docs/cluster.md", "exec"), {})
+    assert capsys.readouterr().out == shown.split("```")[0]
+
+
+def test_the_scheduler_of_the_manual_page_works(tmp_path):
+    file = written(tmp_path, "youngest.py", PAGE.split("```python\n")[2].split("```")[0])
+    scheduling = Scheduling.model_validate({"scheduler": f"{file}:Youngest"})
+    jobs = make_jobs(submit_s=[0, 1, 2], duration_s=[9, 9, 9], accelerators=[8, 8, 8])
+    cluster = JobCluster(groups=(NodeGroup(nodes=1, accelerators=8),))
+    assert simulate_cluster(cluster, jobs, scheduling).tables["jobs"]["start_s"].tolist() == [0.0, 18.0, 9.0]
+
+
+@pytest.mark.parametrize("sort", [JobScheduler, Placement])
+def test_the_manual_page_names_every_policy_and_every_format(sort):
+    assert [name for name in [*names(sort), *formats()] if f"`{name}`" not in PAGE] == []
