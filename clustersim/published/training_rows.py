@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clustersim.cost.training.machine import Machine, machine_of
-from clustersim.cost.training.plans import OVERLAPS, RECOMPUTE, SCHEDULES, Plans
+from clustersim.cost.training.plans import OVERLAPS, RECOMPUTE, SCHEDULES, Plans, strides
 from clustersim.cost.training.step import Steps, steps
 from clustersim.models.transformer import Transformer
 from clustersim.published.tables import data_file
@@ -110,7 +110,7 @@ def read(data: Path, name: str) -> pd.DataFrame:
 def in_fit(identity: Any) -> bool:
     """Return whether the run of this *identity* belongs to the half that was fitted.
 
-    >>> in_fit(("GPT", 24, 1024)), in_fit(("GPT", 24, 2048))
+    >>> in_fit(("GPT", 24, 1024)), in_fit(("GPT", 24, 4096))
     (False, True)
     """
     text = "|".join(_canonical(value) for value in identity)
@@ -213,6 +213,7 @@ def plans(frame: pd.DataFrame, model: Transformer, setting: Setting) -> Plans:
         lora_rank=one * LORA_RANK * frame.model.astype(str).str.contains("LoRA").to_numpy(bool),
         lora_all=one,
         overlap=np.full((len(OVERLAPS), len(frame)), np.nan),
+        stride=strides({"tensor": tensor, "context": context, "data": data, "pipeline": stages}),
     )
 
 

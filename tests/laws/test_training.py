@@ -117,8 +117,25 @@ def test_plans_that_say_the_same_take_the_same():
         precision="bf16",
     )
     assert seconds(one) == seconds(same)
-    dense = plan(expert_parallel=1)
-    assert seconds(dense) == seconds(plan(order=["tensor", "context", "data", "pipeline"]))
+    assert seconds(plan()) == seconds(plan(order=["tensor", "context", "data", "pipeline"]))
+    assert seconds(plan()) == pytest.approx(seconds(plan(order=["context", "tensor", "data", "pipeline"])))
+
+
+def test_what_lies_next_to_each_other_talks_over_the_node_and_the_rest_over_the_network():
+    changes = {"tensor_parallel": 2, "data_parallel": 4, "pipeline": 4, "global_batch": 64}
+    stack = load_training_stack("megatron-2022")
+    near_data, near_stages = (
+        iteration(GPT_175B, plan(**changes, order=order), node(), stack).parts
+        for order in (
+            ["tensor", "context", "data", "pipeline"],
+            ["tensor", "context", "pipeline", "data"],
+        )
+    )
+    assert near_data["data_s"] < near_stages["data_s"]
+    assert near_data["pipeline_s"] > near_stages["pipeline_s"]
+    assert near_data["compute_s"] == near_stages["compute_s"]
+    far = iteration(GPT_175B, plan(**changes, order=["data", "context", "pipeline", "tensor"]), node(), stack)
+    assert far.parts["tensor_s"] > 2.0 * near_data["tensor_s"]
 
 
 def test_a_step_over_many_plans_prices_each_as_if_alone():

@@ -43,28 +43,37 @@ class Case:
 
     @cached_property
     def tensor(self) -> Group:
-        """Ranks that share a layer; neighbours."""
-        return group(self.machine, self.plans.tensor, np.ones_like(self.plans.tensor))
+        """Ranks that share a layer."""
+        return group(self.machine, self.plans.tensor, self.plans.stride_of("tensor"))
 
     @cached_property
     def context(self) -> Group:
         """Ranks that share a sequence."""
-        return group(self.machine, self.plans.context, self.plans.tensor)
+        return group(self.machine, self.plans.context, self.plans.stride_of("context"))
 
     @cached_property
     def expert(self) -> Group:
         """Ranks that hold different experts."""
-        return group(self.machine, self.plans.expert, self.plans.expert_tensor)
+        return group(self.machine, self.plans.expert, self.plans.expert_tensor * self._apart)
 
     @cached_property
     def data(self) -> Group:
-        """Ranks that hold the same weights outside experts."""
-        return group(self.machine, self.plans.context * self.plans.data, self.plans.tensor)
+        """Ranks that hold the same weights outside experts: all of one stage's context and data ranks."""
+        data = group(self.machine, self.plans.data, self.plans.stride_of("data"))
+        return Group(data.ranks * self.context.ranks, data.local * self.context.local)
 
     @cached_property
     def expert_data(self) -> Group:
         """Ranks that hold the same experts."""
-        return group(self.machine, self.weights.expert_replicas, self.plans.expert * self.plans.expert_tensor)
+        held_by = self.plans.expert * self.plans.expert_tensor * self._apart
+        return group(self.machine, self.weights.expert_replicas, held_by)
+
+    @property
+    def _apart(self) -> Floats:
+        """How many stages lie between neighbours of one: all of them where the order puts stages first."""
+        plans = self.plans
+        inner = plans.stride_of("pipeline") < plans.stride_of("data")
+        return np.where(inner & (plans.data > 1), plans.stages, 1.0)
 
     @cached_property
     def shard(self) -> Group:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,6 +23,7 @@ SCHEDULES: Final[Mapping[str, float]] = MappingProxyType(
     {"gpipe": 0.0, "1f1b": 1.0, "interleaved": 2.0, "zb-h1": 3.0, "zb-1p": 4.0, "zb-2p": 5.0, "dualpipe": 6.0}
 )
 """Schedules as numbers of the column ``schedule``."""
+DIMENSIONS: Final = ("tensor", "context", "data", "pipeline")
 OVERLAPS: Final = ("tensor", "pipeline", "data", "shards", "expert", "context")
 
 
@@ -72,6 +73,8 @@ class Plans:
     """1 where the feed-forward has adapters too."""
     overlap: Floats
     """Rows of ``OVERLAPS`` over the plans; NaN where the stack decides."""
+    stride: Floats
+    """Rows of ``DIMENSIONS``: how many accelerators lie between neighbours of a dimension."""
 
     def __len__(self) -> int:
         return len(self.data)
@@ -80,6 +83,10 @@ class Plans:
     def ranks(self) -> Floats:
         """Accelerators of each plan."""
         return self.data * self.tensor * self.context * self.stages
+
+    def stride_of(self, dimension: str) -> Floats:
+        """Return how many accelerators lie between neighbours of *dimension*."""
+        return np.asarray(self.stride[DIMENSIONS.index(dimension)], dtype=np.float64)
 
     @property
     def microbatches(self) -> Floats:
@@ -116,7 +123,22 @@ def columns(model: Transformer, plans: Iterable[Plan]) -> Plans:
         raise ValueError("there is no plan to price")
     table = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
     table["overlap"] = table["overlap"].T
+    table["stride"] = table["stride"].T
     return Plans(**table)
+
+
+def strides(sizes: Mapping[str, Floats], order: Sequence[str] = DIMENSIONS) -> Floats:
+    """Return the rows of ``Plans.stride`` for dimensions of *sizes* laid out in *order*, neighbours first.
+
+    >>> strides({"tensor": np.array([8.0]), "context": np.array([1.0]), "data": np.array([4.0])}).T.tolist()
+    [[1.0, 8.0, 8.0, 32.0]]
+    """
+    found: dict[str, Floats] = {}
+    apart = np.ones_like(sizes["tensor"])
+    for dimension in order:
+        found[dimension] = apart
+        apart = apart * sizes.get(dimension, np.ones_like(apart))
+    return np.stack([found[dimension] for dimension in DIMENSIONS])
 
 
 def broadcast(base: Plan, model: Transformer, **changed: Any) -> Plans:
@@ -132,7 +154,9 @@ def broadcast(base: Plan, model: Transformer, **changed: Any) -> Plans:
             (len(OVERLAPS), *size) if f.name == "overlap" else size,
         )
         for f in fields(Plans)
+        if f.name != "stride"
     }
+    table["stride"] = strides({**table, "pipeline": table["stages"]}, base.order)
     if "stages" in changed and "most_layers" not in changed:
         each, stages = model.layers // table["stages"], table["stages"]
         extra = model.layers - each * stages
@@ -172,6 +196,7 @@ def _row(model: Transformer, plan: Plan) -> dict[str, Any]:
         "offload_activations": offload.activations,
         **_formats(plan),
         "overlap": _overlap(plan.overlap),
+        "stride": _stride(plan),
     }
 
 
@@ -188,3 +213,13 @@ def _formats(plan: Plan) -> dict[str, float]:
 
 def _overlap(overlap: Overlap | None) -> list[float]:
     return [getattr(overlap, name) if overlap else np.nan for name in OVERLAPS]
+
+
+def _stride(plan: Plan) -> list[float]:
+    sizes = {
+        "tensor": plan.tensor_parallel,
+        "context": plan.context_parallel,
+        "data": plan.data_parallel,
+        "pipeline": plan.pipeline.stages,
+    }
+    return [float(row[0]) for row in strides({k: np.array([float(v)]) for k, v in sizes.items()}, plan.order)]

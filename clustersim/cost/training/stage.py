@@ -134,7 +134,8 @@ def _launch_s(case: Case, layer: Layer, floor_s: Floats, busy_s: Floats) -> Floa
 def _transfers_s(case: Case, layer: Layer) -> Floats:
     """Return what shows of sending activations on and their gradients back, one microbatch of a stage."""
     plans = case.plans
-    leaves = (plans.ranks > case.machine.node_ranks) & (plans.stages > 1)
+    reach = plans.stride_of("pipeline") * plans.stages
+    leaves = (reach > case.machine.node_ranks) & (plans.stages > 1)
     size = 2.0 * case.model.hidden * plans.local_tokens / plans.tensor
     once = case.exchange.transfer_s(size, leaves)
     total = np.where(plans.stages > 1, 2.0 * plans.chunks * once, 0.0)
