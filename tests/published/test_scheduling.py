@@ -46,14 +46,31 @@ def test_waits_of_all_philly_jobs_are_those_of_accasim_to_the_last_digit():
     assert (result.rows, result.worst) == (2, 0.0)
 
 
-def test_shortest_remaining_time_first_anywhere_is_that_of_tiresias_simulator():
-    """Tiresias' simulator @ 959f9b0, policy shortest, count: wait 117.03 s, completion 4,722.92 s."""
+@pytest.mark.parametrize(
+    ("scheduler", "wait_s", "jct_s"),
+    [
+        ({"kind": "fifo", "strict": False}, 220.54, 4826.43),
+        ({"kind": "srtf"}, 117.03, 4722.92),
+        ({"kind": "srsf"}, 116.95, 4722.84),
+        ({"kind": "tiresias", "by_time": True}, 367.41, 4973.30),
+    ],
+)
+def test_preemptive_schedulers_are_those_of_tiresias_simulator(scheduler, wait_s, jct_s):
+    """Tiresias' simulator @ 959f9b0: fjf, shortest, shortest-gpu and dlas by count, run for this test."""
     jobs = read_jobs(measured(VENUS) / VENUS).of_queue("vcvGl").in_one_queue()
     cluster = JobCluster(groups=(NodeGroup(nodes=20, accelerators=8),))
-    chosen = Scheduling(scheduler="srtf", placement="any-free", estimates="oracle")
+    chosen = Scheduling(scheduler=scheduler, placement="any-free", estimates="oracle")
     facts = simulate_cluster(cluster, jobs, chosen).facts
-    assert facts["wait_mean_s"] == pytest.approx(117.03, abs=0.005)
-    assert facts["jct_mean_s"] == pytest.approx(4722.92, abs=0.005)
+    assert facts["wait_mean_s"] == pytest.approx(wait_s, abs=0.005)
+    assert facts["jct_mean_s"] == pytest.approx(jct_s, abs=0.005)
+
+
+def test_two_dimensional_las_is_near_tiresias_simulator():
+    """The simulator notices that a gang has passed a threshold up to its size too late; we, at once."""
+    jobs = read_jobs(measured(VENUS) / VENUS).of_queue("vcvGl").in_one_queue()
+    cluster = JobCluster(groups=(NodeGroup(nodes=20, accelerators=8),))
+    chosen = Scheduling(scheduler="tiresias", placement="any-free")
+    assert simulate_cluster(cluster, jobs, chosen).facts["jct_mean_s"] == pytest.approx(5716.33, rel=0.002)
 
 
 @pytest.mark.parametrize(

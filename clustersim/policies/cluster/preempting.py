@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -32,6 +33,8 @@ class Preemptive(JobScheduler):
     """Runs the first jobs of an order, as many as there are accelerators for, and stops the others."""
 
     preempts: ClassVar[bool] = True
+    remembers: ClassVar[bool] = False
+    """True: it keeps an order of its own, and is asked even if nobody waits."""
     strict: bool = Field(False, description="Whether a job that does not fit holds back all behind it.")
 
     @abstractmethod
@@ -43,7 +46,7 @@ class Preemptive(JobScheduler):
         return _INF
 
     def pick(self, queue: QueueView, view: PoolView) -> Iterable[Intent]:
-        if len(queue):
+        if len(queue) or self.remembers:
             chosen, stopped = self.choose([*view.running, *queue], view)
             for job in stopped:
                 yield Preempt(job)
@@ -150,11 +153,12 @@ class Themis(Sliced):
 class Tiresias(Preemptive):
     """Queues by attained service, first come first served in each (2D-LAS; Tiresias, NSDI 2019).
 
-    A job falls to the next queue when its accelerator-seconds pass a threshold. Within a queue those
-    that run stay, then come those that were stopped, then the new ones. The defaults are those of the
-    authors' simulator (SymbioticLab/Tiresias@959f9b0).
+    A job falls to the end of the next queue when its accelerator-seconds pass a threshold, and may then be
+    stopped for those that wait there. Among those in a queue, the ones that run stay in front. Thresholds
+    and order are those of the authors' simulator (SymbioticLab/Tiresias@959f9b0).
     """
 
+    remembers: ClassVar[bool] = True
     thresholds: tuple[float, ...] = Field((3250.0, 7200.0), description="Accelerator-seconds, rising.")
     by_time: bool = Field(False, description="Count seconds of running instead: one-dimensional LAS.")
 
@@ -167,8 +171,16 @@ class Tiresias(Preemptive):
         return bisect_right(self.thresholds, self.attained(job) * (1 + 1e-12))
 
     def order(self, job: JobView, view: PoolView) -> tuple[float, ...]:
-        is_new = job.ran_s == 0 and not job.held
-        return self.level(job), 0.0 if job.held else 1.0, float(is_new), job.start_s
+        return (self.level(job), 0.0 if job.held else 1.0, job.start_s)
+
+    def choose(self, jobs: Sequence[JobView], view: PoolView) -> tuple[list[JobView], list[JobView]]:
+        lines = view.memory.get("tiresias")
+        if not isinstance(lines, Lines):
+            lines = view.memory["tiresias"] = Lines([{} for _ in range(len(self.thresholds) + 1)])
+        lines.update({job.index: (job, self.level(job)) for job in sorted(jobs, key=lambda job: job.index)})
+        chosen, stopped = _fill([job for line in lines.lines for job in line.values()], view.total)
+        lines.put_first({job.index for job in chosen})
+        return chosen, stopped
 
     def wake_s(self, view: PoolView) -> float:
         soonest_s, last = _INF, len(self.thresholds)
@@ -178,6 +190,32 @@ class Tiresias(Preemptive):
                 rate = 1.0 if self.by_time else max(job.held, 1) * job.demand.share
                 soonest_s = min(soonest_s, (self.thresholds[level] - self.attained(job)) / rate)
         return view.now_s + soonest_s
+
+
+@dataclass(slots=True, eq=False)
+class Lines:
+    """Jobs in lines of falling urgency, each in its own order."""
+
+    lines: list[dict[int, JobView]]
+    level: dict[int, int] = field(default_factory=dict)
+
+    def update(self, jobs: Mapping[int, tuple[JobView, int]]) -> None:
+        """Let those that are gone go, and put those at the end of a line that are new to it."""
+        for index in [index for index in self.level if index not in jobs]:
+            del self.lines[self.level.pop(index)][index]
+        for index, (job, level) in jobs.items():
+            before = self.level.get(index)
+            if before != level:
+                if before is not None:
+                    del self.lines[before][index]
+                self.lines[level][index] = job
+                self.level[index] = level
+
+    def put_first(self, chosen: set[int]) -> None:
+        """Put those of *chosen* in front of the others of their line."""
+        for number, line in enumerate(self.lines):
+            ordered = sorted(line, key=lambda index: index not in chosen)
+            self.lines[number] = {index: line[index] for index in ordered}
 
 
 class Gittins(Sliced):
