@@ -6,6 +6,8 @@ A table of steps has a row a plan: ``plan`` (what to call it), and the columns o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import pandas as pd
@@ -13,31 +15,35 @@ import plotly.graph_objects as go
 
 from clustersim.plots.theme import GREY, PALETTE, blank, nothing
 
-PARTS: Final = {
-    "compute_s": "products and attention",
-    "recompute_s": "recomputed",
-    "tensor_s": "tensor parallel",
-    "context_s": "context parallel",
-    "expert_s": "expert parallel",
-    "shards_s": "sharded weights",
-    "pipeline_s": "hand-overs",
-    "bubble_s": "bubble",
-    "data_s": "data parallel",
-    "optimizer_s": "optimizer",
-    "launch_s": "launches",
-    "overhead_s": "fixed and waiting",
-}
+PARTS: Final = MappingProxyType(
+    {
+        "compute_s": "products and attention",
+        "recompute_s": "recomputed",
+        "tensor_s": "tensor parallel",
+        "context_s": "context parallel",
+        "expert_s": "expert parallel",
+        "shards_s": "sharded weights",
+        "pipeline_s": "hand-overs",
+        "bubble_s": "bubble",
+        "data_s": "data parallel",
+        "optimizer_s": "optimizer",
+        "launch_s": "launches",
+        "overhead_s": "fixed and waiting",
+    }
+)
 """The parts of a step, in the order in which they are stacked."""
-HELD: Final = {
-    "parameters_bytes": "weights",
-    "gradients_bytes": "gradients",
-    "optimizer_bytes": "optimizer",
-    "activations_bytes": "activations",
-    "logits_bytes": "logits",
-    "gathered_bytes": "whole for a moment",
-    "margin_bytes": "fragmentation",
-    "context_bytes": "context",
-}
+HELD: Final = MappingProxyType(
+    {
+        "parameters_bytes": "weights",
+        "gradients_bytes": "gradients",
+        "optimizer_bytes": "optimizer",
+        "activations_bytes": "activations",
+        "logits_bytes": "logits",
+        "gathered_bytes": "whole for a moment",
+        "margin_bytes": "fragmentation",
+        "context_bytes": "context",
+    }
+)
 """What memory holds, in the order in which it is stacked."""
 
 
@@ -76,7 +82,7 @@ def plans_found(table: pd.DataFrame) -> go.Figure:
 
 
 def _stacked(
-    figure: go.Figure, table: pd.DataFrame, parts: dict[str, str], unit: float, hover: str
+    figure: go.Figure, table: pd.DataFrame, parts: Mapping[str, str], unit: float, hover: str
 ) -> go.Figure:
     if not len(table):
         return nothing(figure, "no plan was priced")

@@ -14,9 +14,10 @@ stack alone. What sources leave open is assumed here, once for a whole table:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import numpy as np
@@ -38,21 +39,23 @@ from clustersim.spec.training_stack import TrainingStack, load_training_stack
 
 Floats = NDArray[np.float64]
 
-UNTUNED: Final[dict[str, Any]] = {
-    "kernel_share": 1.0,
-    "generations": {},
-    "attention_share": 1.0,
-    "expert_share": 1.0,
-    "unaligned_share": 1.0,
-    "layer_floor": 0.0,
-    "expert_floor": 0.0,
-    "launch_norm": 8.0,
-    "microbatch": 0.0,
-    "iteration": 0.0,
-    "gather_share": 0.8,
-    "collective_share": 0.95,
-    "moves_share": 1.4,
-}
+UNTUNED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "kernel_share": 1.0,
+        "generations": {},
+        "attention_share": 1.0,
+        "expert_share": 1.0,
+        "unaligned_share": 1.0,
+        "layer_floor": 0.0,
+        "expert_floor": 0.0,
+        "launch_norm": 8.0,
+        "microbatch": 0.0,
+        "iteration": 0.0,
+        "gather_share": 0.8,
+        "collective_share": 0.95,
+        "moves_share": 1.4,
+    }
+)
 """What a stack's fitted fields are before any fit."""
 
 PALM: Final = Transformer(118, 18432, 48, 1, 256, 73728, 256000, 2048, tied_embeddings=True)
@@ -245,7 +248,7 @@ def _without_fit(parts: list[Priced]) -> str:
     raw: list[Floats] = []
     scaled: list[Floats] = []
     for part in parts:
-        ratio = part.predict(part.frame, part.stack.model_copy(update=UNTUNED)) / part.measured
+        ratio = part.predict(part.frame, part.stack.model_copy(update=dict(UNTUNED))) / part.measured
         fitted = part.frame.fitted.to_numpy(bool)
         factor = float(np.median(ratio[fitted])) if fitted.any() else 1.0
         raw.append(np.abs(ratio[~fitted] - 1.0))

@@ -207,6 +207,7 @@ def plans(frame: pd.DataFrame, model: Transformer, setting: Setting) -> Plans:
         parameter_bytes=2.0 * one,
         master_bytes=4.0 * one,
         state_bytes=8.0 * one,
+        newton_schulz=0.0 * one,
         offload_optimizer=0.0 * one,
         offload_parameters=0.0 * one,
         offload_activations=0.0 * one,

@@ -329,6 +329,24 @@ def test_an_update_streams_weights_gradients_and_moments():
     assert sharded.parts["optimizer_s"] == pytest.approx(found / 8, rel=1e-4)
 
 
+def test_muon_pays_five_iterations_of_products_and_saves_a_moment():
+    adam, muon = (
+        iteration(LLAMA_8B, plan(tensor_parallel=1, optimizer=name), A100, PLAIN).parts["optimizer_s"]
+        for name in ("adam", "muon")
+    )
+    share = A100.efficiency.gemm["bf16"].compute_share
+    products = 5 * 6 * 4096 * LLAMA_8B.parameters / (312e12 * PLAIN.sustained * share)
+    moment = 2 * 4 * LLAMA_8B.parameters / (OPTIMIZER_SHARE * A100.accelerator.memory_bandwidth)
+    assert muon - adam == pytest.approx(products - moment, rel=1e-4)
+
+
+def test_dualpipe_holds_two_copies_of_the_weights():
+    schedules = ("1f1b", "dualpipe")
+    table = columns(GPT_175B, [plan(pipeline={"stages": 8, "schedule": name}) for name in schedules])
+    once, twice = memory(GPT_175B, table, PLAIN).parameters_bytes
+    assert twice == 2 * once
+
+
 @pytest.mark.parametrize(("ranks", "expected"), [(100, 2.508), (1000, 3.241), (10_000, 3.852)])
 def test_the_slowest_rank_is_as_slow_as_order_statistics_say(ranks, expected):
     assert slowest(np.array([float(ranks)]))[0] == pytest.approx(expected, rel=0.06)

@@ -8,6 +8,7 @@ products around a softmax whose scores lie in memory (unfused).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -27,13 +28,13 @@ from clustersim.spec.training_stack import TrainingStack
 
 Floats = NDArray[np.float64]
 
-FORMATS: Final = {16: Formats(), 8: Formats("fp8", "fp8"), 4: Formats("fp4", "fp4")}
+FORMATS: Final = MappingProxyType({16: Formats(), 8: Formats("fp8", "fp8"), 4: Formats("fp4", "fp4")})
 BACKWARD_FLOP: Final = 2.5
 """Products of flash attention backward over forward: five instead of two (published, arXiv 2205.14135)."""
 BACKWARD_SHARE: Final = 0.85
 """Speed of flash attention backward as a share of forward (published: FlashAttention-2, arXiv 2307.08691,
 reaches 73 % of an A100's peak forward and 63 % backward)."""
-ACTIVATION_BYTES: Final = {True: (6.0, 10.0), False: (4.0, 6.0)}
+ACTIVATION_BYTES: Final = MappingProxyType({True: (6.0, 10.0), False: (4.0, 6.0)})
 """Bytes forward and backward per inner element of a gated or plain feed-forward (16-bit reads, writes)."""
 
 

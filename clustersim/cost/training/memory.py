@@ -165,14 +165,18 @@ def _changes(plan: Plan) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _states(plans: Plans, weights: Held) -> dict[str, Floats]:
-    """Return the bytes of weights, gradients and optimizer, and of layers that are whole for the moment."""
+    """Return the bytes of weights, gradients and optimizer, and of layers that are whole for the moment.
+
+    DualPipe keeps two copies of the weights (published, arXiv 2412.19437).
+    """
     sharding, experts = plans.sharding, weights.expert_replicas
     cut = [np.where(sharding >= stage, plans.shard_ranks, 1.0) for stage in (1, 2, 3)]
     apart = [np.where(sharding >= stage, experts, 1.0) for stage in (1, 2, 3)]
     optimizer, gradients, parameters = (
         weights.dense / dense + weights.experts / expert for dense, expert in zip(cut, apart, strict=True)
     )
-    here = plans.parameter_bytes * (1.0 - plans.offload_parameters)
+    copies = np.where(plans.schedule == SCHEDULES["dualpipe"], 2.0, 1.0)
+    here = copies * plans.parameter_bytes * (1.0 - plans.offload_parameters)
     whole = GATHERED_LAYERS * weights.layer * (plans.parameter_bytes + plans.gradient_bytes)
     return {
         "parameters_bytes": parameters * here + weights.frozen * here / cut[2],

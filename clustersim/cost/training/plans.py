@@ -23,6 +23,8 @@ SCHEDULES: Final[Mapping[str, float]] = MappingProxyType(
     {"gpipe": 0.0, "1f1b": 1.0, "interleaved": 2.0, "zb-h1": 3.0, "zb-1p": 4.0, "zb-2p": 5.0, "dualpipe": 6.0}
 )
 """Schedules as numbers of the column ``schedule``."""
+NEWTON_SCHULZ: Final = 5.0
+"""Iterations of Muon (published, arXiv 2502.16982)."""
 DIMENSIONS: Final = ("tensor", "context", "data", "pipeline")
 OVERLAPS: Final = ("tensor", "pipeline", "data", "shards", "expert", "context")
 
@@ -64,6 +66,8 @@ class Plans:
     parameter_bytes: Floats
     master_bytes: Floats
     state_bytes: Floats
+    newton_schulz: Floats
+    """Iterations in which the optimizer makes updates orthogonal; 0 for all but Muon."""
     offload_optimizer: Floats
     offload_parameters: Floats
     offload_activations: Floats
@@ -208,6 +212,7 @@ def _formats(plan: Plan) -> dict[str, float]:
         "parameter_bytes": recipe.parameter_bytes,
         "master_bytes": 4.0 if recipe.master else 0.0,
         "state_bytes": STATE_BYTES[plan.optimizer],
+        "newton_schulz": NEWTON_SCHULZ * (plan.optimizer == "muon"),
     }
 
 

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from clustersim.cost.compute import Formats
+from clustersim.cost.replica import gemm_curve
 from clustersim.cost.training.case import Case, shown
 from clustersim.cost.training.layer import Layer
 from clustersim.cost.training.machine import HOST_SHARE, Group
@@ -38,7 +40,11 @@ def data_s(case: Case, layer: Layer) -> Floats:
 
 
 def optimizer_s(case: Case) -> Floats:
-    """Return the update of a rank's weights: memory passes, and the host's link where it is offloaded."""
+    """Return the update of a rank's weights: memory passes, and the host's link where it is offloaded.
+
+    An iteration of Muon on a matrix of m rows and more columns takes 6 m FLOPs an element at most; m is taken
+    to be the hidden width.
+    """
     plans, weights, machine = case.plans, case.weights, case.machine
     sharded = plans.sharding > 0
     elements = weights.dense / np.where(sharded, case.shard.ranks, 1.0)
@@ -49,7 +55,10 @@ def optimizer_s(case: Case) -> Floats:
     link = HOST_SHARE * machine.accelerator.host_bandwidth or np.inf
     sent = elements * (plans.gradient_bytes + plans.parameter_bytes)
     there = sent / link + moved / HOST_MEMORY_BYTES_PER_S
-    return here + plans.offload_optimizer * (there - here)
+    peak = machine.accelerator.flop_per_s("bf16") * case.stack.sustained
+    curve = gemm_curve(machine.efficiency, Formats())
+    products = 6.0 * case.model.hidden * elements * plans.newton_schulz / (peak * curve.compute_share)
+    return here + plans.offload_optimizer * (there - here) + products
 
 
 def waiting_s(case: Case, running_s: Floats) -> Floats:
