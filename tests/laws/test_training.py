@@ -211,6 +211,22 @@ def test_offloading_frees_memory_and_takes_time():
     assert found.parts.optimizer_s[1] > found.parts.optimizer_s[0]
 
 
+@pytest.mark.parametrize("what", ["activations", "parameters"])
+def test_copies_from_the_host_hide_behind_layers_until_the_host_is_slow(what):
+    stack, fast = load_training_stack("megatron-2022"), node()
+    slow = replace(fast, accelerator=fast.accelerator.model_copy(update={"host_bandwidth": 1e8}))
+    offloaded = columns(GPT_175B, [plan(), plan(offload={what: 1.0})])
+    hidden = steps(GPT_175B, offloaded, fast, stack).parts.shards_s
+    shows = steps(GPT_175B, offloaded, slow, stack).parts.shards_s
+    assert shows[0] == hidden[0] == 0.0
+    assert shows[1] > hidden[1]
+    sizes = memory(GPT_175B, offloaded, stack)
+    assert sizes.total_bytes[1] < sizes.total_bytes[0]
+    alone = replace(fast, accelerator=fast.accelerator.model_copy(update={"host_bandwidth": 0.0}))
+    with pytest.raises(ClusterSimError, match="nothing can be offloaded"):
+        steps(GPT_175B, offloaded, alone, stack)
+
+
 def test_adapters_spare_gradients_of_the_base_model():
     stack = load_training_stack("megatron-core-2026")
     table = columns(GPT_175B, [plan(), plan(lora={"rank": 16})])

@@ -40,6 +40,13 @@ class Machine:
     """Of one accelerator's share of the adapters, one direction."""
 
     @property
+    def host_bytes_per_s(self) -> float:
+        """What copies to the host reach; raise ClusterSimError where there is no link to it."""
+        if not self.accelerator.host_bandwidth:
+            raise ClusterSimError(f"{self.accelerator.name} has no host_bandwidth: nothing can be offloaded")
+        return HOST_SHARE * self.accelerator.host_bandwidth
+
+    @property
     def library(self) -> str:
         """Whose collective curves the node's link has."""
         peers = self.accelerator.link not in ("pcie", "none") and self.link_bytes_per_s > 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clustersim.cost.training.case import Case, shown
 from clustersim.cost.training.layer import Layer
+from clustersim.cost.training.memory import activations_bytes
 from clustersim.cost.training.plans import SCHEDULES
 from clustersim.spec.efficiency import Operation
 
@@ -53,7 +54,7 @@ class Stage:
 def pace(case: Case, layer: Layer) -> Stage:
     """Return the stage that paces the pipeline: the first, the fullest in the middle, or the last."""
     plans, one = case.plans, case.plans.stages == 1
-    shards_s = _shards_s(case, layer)
+    shards_s = _shards_s(case, layer) + _host_s(case, layer)
     stages = [
         _stage(case, layer, shards_s, (count, end_s))
         for count, end_s in (
@@ -160,6 +161,24 @@ def _shards_s(case: Case, layer: Layer) -> Floats:
     beside, backward = case.overlap("shards"), layer.kernels.backward_s + layer.recompute_s
     third = shown(gather, beside, layer.kernels.forward_s) + shown(gather + scatter, beside, backward)
     return np.where(plans.sharding == 3, third, np.where(second, shown(scatter, beside, backward), 0.0))
+
+
+def _host_s(case: Case, layer: Layer) -> Floats:
+    """Return what shows of bringing a layer's offloaded weights and activations from the host and back.
+
+    Copies run beside the layer that computes: weights in before both passes, activations out and in again.
+    """
+    plans = case.plans
+    if not bool(np.any(plans.offload_parameters + plans.offload_activations)):
+        return case.zero
+    kept = activations_bytes(case.model, plans, case.stack) / plans.most_layers
+    size = plans.offload_parameters * case.weights.layer * plans.parameter_bytes
+    size = size + plans.offload_activations * kept
+    once = size / case.machine.host_bytes_per_s
+    backward = layer.kernels.backward_s + layer.recompute_s
+    return shown(once, np.ones(len(plans)), layer.kernels.forward_s) + shown(
+        once, np.ones(len(plans)), backward
+    )
 
 
 SHARDING: Final[tuple[Operation, Operation]] = ("all_gather", "reduce_scatter")

@@ -36,7 +36,7 @@ class Parts:
     expert_s: Floats
     pipeline_s: Floats
     shards_s: Floats
-    """Gathering and scattering sharded weights and gradients layer by layer."""
+    """Gathering and scattering sharded weights and gradients, and copies from the host, layer by layer."""
     bubble_s: Floats
     data_s: Floats
     optimizer_s: Floats

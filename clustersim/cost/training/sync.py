@@ -11,7 +11,7 @@ from clustersim.cost.compute import Formats
 from clustersim.cost.replica import gemm_curve
 from clustersim.cost.training.case import Case, shown
 from clustersim.cost.training.layer import Layer
-from clustersim.cost.training.machine import HOST_SHARE, Group
+from clustersim.cost.training.machine import Group
 
 Floats = NDArray[np.float64]
 
@@ -52,13 +52,20 @@ def optimizer_s(case: Case) -> Floats:
     passes = 2.0 * (plans.master_bytes + plans.state_bytes) + plans.parameter_bytes
     moved = elements * (passes + 3.0 * plans.gradient_bytes)
     here = moved / (OPTIMIZER_SHARE * machine.accelerator.memory_bandwidth)
-    link = HOST_SHARE * machine.accelerator.host_bandwidth or np.inf
-    sent = elements * (plans.gradient_bytes + plans.parameter_bytes)
-    there = sent / link + moved / HOST_MEMORY_BYTES_PER_S
+    there = _on_host_s(case, elements, moved)
     peak = machine.accelerator.flop_per_s("bf16") * case.stack.sustained
     curve = gemm_curve(machine.efficiency, Formats())
     products = 6.0 * case.model.hidden * elements * plans.newton_schulz / (peak * curve.compute_share)
     return here + plans.offload_optimizer * (there - here) + products
+
+
+def _on_host_s(case: Case, elements: Floats, moved: Floats) -> Floats:
+    """Return the update on the host: gradients out, weights in, and the same passes over its memory."""
+    plans = case.plans
+    if not bool(np.any(plans.offload_optimizer)):
+        return case.zero
+    sent = elements * (plans.gradient_bytes + plans.parameter_bytes)
+    return sent / case.machine.host_bytes_per_s + moved / HOST_MEMORY_BYTES_PER_S
 
 
 def waiting_s(case: Case, running_s: Floats) -> Floats:
