@@ -1,8 +1,8 @@
 """T10: measured and published peaks of memory in training against the formulas of a plan's memory.
 
-Peaks are what frameworks say they allocated: the driver's context and fragmentation are left out. One number
-was fitted, on SimuMax's hashed half (``clustersim.cost.training.memory.ADDED_BYTES``); Zero Bubble's peaks
-and ZeRO's states were not used. Zero Bubble's first and last stages hold one layer less than the others
+Peaks are what frameworks say they allocated: the driver's context and fragmentation are left out. All of
+SimuMax's rows are in sample: ``clustersim.cost.training.memory.ADDED_BYTES`` was chosen with a look at them.
+Of Zero Bubble's, no number was fitted, but that its attention is unfused was chosen of three possibilities. Its first and last stages hold one layer less than the others
 (published, arXiv 2401.10241, section 5); its attention writes all scores, with dropout, as Megatron did then.
 """
 
@@ -56,7 +56,7 @@ def _simumax(data: Path) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     frame = read(data, "training_simumax_b200")
     frame = frame[frame.peak_mem_gib.notna()].reset_index(drop=True)
     predicted = _predict(frame, load_training_stack("megatron-core-b200"), even=True)
-    return predicted, frame.peak_mem_gib.to_numpy(np.float64) * 2**30, frame.fitted.to_numpy(bool)
+    return predicted, frame.peak_mem_gib.to_numpy(np.float64) * 2**30, np.ones(len(frame), dtype=bool)
 
 
 def _zero_bubble(data: Path) -> tuple[Floats, Floats, NDArray[np.bool_]]:

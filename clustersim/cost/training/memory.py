@@ -32,7 +32,7 @@ GATHERED_LAYERS: Final = 2.0
 """Layers whose sharded weights are whole at once: the one that computes and the one that is prefetched."""
 ADDED_BYTES: Final = 2.0
 """A parameter of embeddings and head: their gradient at 16 bits before it is added to the others (fitted:
-SimuMax's measured peaks of Llama-3-405B cut to four layers on B200, the hashed half)."""
+SimuMax's measured peaks on B200, of which all rows were looked at)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
