@@ -2,8 +2,9 @@
 
 Peaks are what frameworks say they allocated: the driver's context and fragmentation are left out. All of
 SimuMax's rows are in sample: ``clustersim.cost.training.memory.ADDED_BYTES`` was chosen with a look at them.
-Of Zero Bubble's, no number was fitted, but that its attention is unfused was chosen of three possibilities. Its first and last stages hold one layer less than the others
-(published, arXiv 2401.10241, section 5); its attention writes all scores, with dropout, as Megatron did then.
+Of Zero Bubble's, no number was fitted, but that its attention is unfused, with dropout, was chosen of three
+possibilities. Its first and last stages hold one layer less than the others (published, arXiv 2401.10241,
+section 5).
 """
 
 from __future__ import annotations
