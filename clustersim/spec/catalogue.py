@@ -18,6 +18,7 @@ FOLDERS: Final[Mapping[str, str]] = MappingProxyType(
         "fabrics": "topologies/fabrics",
         "efficiency": "topologies/efficiency",
         "stacks": "topologies/stacks",
+        "training-stacks": "topologies/training-stacks",
         "transports": "topologies/transports",
         "dispatch": "topologies/dispatch",
         "models": "workloads/models",
