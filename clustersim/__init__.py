@@ -13,7 +13,7 @@ _HOMES = {
     "Sweep": "results",
     "ClusterSimError": "errors",
 }
-__all__ = list(_HOMES)  # noqa: PLE0605  (filled from one place; looked up lazily below)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

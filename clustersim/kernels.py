@@ -30,9 +30,9 @@ def kernel(function: F) -> F:
     """Compile *function* for other kernels to call; return it as it is where numba is not installed."""
     if numba is None:
         return function
-    compiled: F = numba.njit(
-        error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
-    )(function)
+    compiled: F = numba.njit(error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        function
+    )
     return compiled
 
 

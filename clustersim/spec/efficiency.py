@@ -112,7 +112,7 @@ class ExpertCurve(Roofline):
 
 
 class Protocol(Spec):
-    """``[(launch + steps step)^norm + (crossings bytes / (link_share link))^norm]^(1/norm)``: one way to do it."""
+    """``[(launch + steps step)^norm + (crossings bytes / (link_share link))^norm]^(1/norm)``."""
 
     launch: Seconds
     step: Seconds
@@ -121,7 +121,7 @@ class Protocol(Spec):
     direct: bool = False
     """Each rank reads all the others' whole buffers in one step, instead of in pieces."""
     in_network: bool = False
-    """The switch adds up and copies, as NVLS does: a rank sends its buffer once, and a share of the result."""
+    """The switch adds up and copies, as NVLS does: a rank sends its buffer once, and its share back."""
     copies: float = Field(0.0, ge=0, le=5)
     """How often the buffer passes besides through the rank's own memory, in time of crossings of the link."""
 
