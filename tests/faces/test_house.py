@@ -214,7 +214,7 @@ PLAIN = {
     *("request", "requests", "finished", "rejected", "preemptions", "waiting", "count", "kv_blocks"),
     *("sequences", "decode_sequences", "fresh_sequences", "batch_mean_sequences", "accelerators", "nodes"),
     *("replica", "job", "node", "tenant", "name", "queue", "user", "status", "domain"),
-    *("kind", "subject", "detail", "reason", "link", "tier", "flows"),
+    *("kind", "subject", "detail", "reason", "link", "tier", "flows", "bytes"),
 }
 """Names that count or name things, and so need no unit."""
 UNITS = re.compile(r"_(s|w|j|bytes|tokens|share|per_s|j_per_token|per_accelerator|per_hour)$")
