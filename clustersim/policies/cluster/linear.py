@@ -62,7 +62,8 @@ def minimize(cost: Floats, bounded: Floats, bounds: Floats) -> Solution:
     [0.0, 1.0]
     """
     rows, columns = _even(bounded)
-    program = _Program(cost / columns, bounded / rows[:, None] / columns, bounds / rows)
+    lone = np.count_nonzero(bounded, axis=1) == 1
+    program = _Program(cost / columns, bounded / rows[:, None] / columns, bounds / rows, lone)
     point = program.start()
     for _ in range(_ROUNDS):
         if program.is_solved(point):
@@ -91,6 +92,8 @@ class _Program:
     c: Floats
     g: Floats
     h: Floats
+    lone: NDArray[np.bool_]
+    """Rows that bound one unknown: their part of the equations is diagonal."""
 
     def start(self) -> _Point:
         """Return the least slacks and prices that meet the equations, moved inside their bounds."""
@@ -151,10 +154,13 @@ class _Program:
     def _solve(self, above: Floats, below: Floats, scale: Floats) -> tuple[Floats, Floats]:
         """Return x and z with ``g.T @ z = above`` and ``g @ x - scale**2 * z = below``."""
         weight = 1.0 / scale**2
-        weighted = self.g.T * weight
-        normal = weighted @ self.g
-        normal[np.diag_indices_from(normal)] *= 1.0 + _RIDGE
-        x: Floats = np.asarray(np.linalg.solve(normal, above + weighted @ below), dtype=np.float64)
+        dense = self.g[~self.lone]
+        normal = (dense.T * weight[~self.lone]) @ dense
+        diagonal = np.diag_indices_from(normal)
+        normal[diagonal] += weight[self.lone] @ self.g[self.lone] ** 2
+        normal[diagonal] *= 1.0 + _RIDGE
+        right = above + self.g.T @ (weight * below)
+        x: Floats = np.asarray(np.linalg.solve(normal, right), dtype=np.float64)
         z = weight * (self.g @ x - below)
         return x, z
 
