@@ -35,6 +35,8 @@ class Shape:
     """Links between a leaf and a spine."""
     cores: int = 0
     """Of a spine."""
+    core_groups: int = 0
+    """Sets of cores; each joins equally many spines of every pod."""
     rails: int = 1
     isolated: bool = False
     planes: int = 1
@@ -169,11 +171,12 @@ def shape_of(fabric: Fabric) -> Shape:
         return Shape(fabric.size, fabric.hosts_per_leaf, fabric.leaves, fabric.leaves, *spines)
     if isinstance(fabric, FatTree):
         hosts, leaves, pods, per_pod, cores = fabric.counts
-        return Shape(fabric.size, hosts, leaves * pods, leaves, per_pod, 1, cores)
+        groups = fabric.core_groups or per_pod
+        return Shape(fabric.size, hosts, leaves * pods, leaves, per_pod, 1, cores, groups)
     if isinstance(fabric, RailFatTree):
         pod = fabric.leaves // fabric.rails if fabric.isolated else fabric.leaves_per_pod or fabric.leaves
         counts = (fabric.size, fabric.nodes_per_leaf, fabric.leaves, pod, fabric.spines)
-        up = (fabric.links_per_spine, fabric.cores_per_spine or 0)
+        up = (fabric.links_per_spine, fabric.cores_per_spine or 0, fabric.core_groups or fabric.spines)
         return Shape(*counts, *up, fabric.rails, fabric.isolated)
     raise ClusterSimError(f"{fabric.name} is no Clos network")
 
@@ -219,9 +222,10 @@ def _wire(
 
 
 def _wire_cores(draft: Draft, s: Shape, kind: Cable, spines: Array) -> tuple[int, int]:
-    """Join spine j of every pod to core k of group j, for all k, plane by plane."""
-    cores = draft.layer("core", s.planes * s.spines * s.cores)
+    """Join spine j of every pod to all cores of its group, plane by plane."""
+    cores = draft.layer("core", s.planes * s.core_groups * s.cores)
     spine = np.repeat(np.arange(len(spines)), s.cores)
     plane, place = spine // (s.pods * s.spines), spine % s.spines
-    core = (plane * s.spines + place) * s.cores + np.tile(np.arange(s.cores), len(spines))
+    group = plane * s.core_groups + place // (s.spines // s.core_groups)
+    core = group * s.cores + np.tile(np.arange(s.cores), len(spines))
     return draft.both_ways(kind, spines[spine], cores[core])

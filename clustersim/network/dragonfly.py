@@ -126,12 +126,14 @@ def wire_dragonfly(draft: Draft, fabric: Dragonfly | DragonflyPlus, ends: Array)
     capacity = tuple(kind.capacity_bytes_per_s for kind in kinds)
     counts = (fabric.groups, leaves, spines, fabric.hosts, fabric.global_ports, fabric.links_per_pair)
     groups = Groups(*counts, (*host, *local, draft.links), capacity)
-    holders = spines if plus else leaves
-    group, place, copy = np.indices((fabric.groups, fabric.groups - 1, fabric.links_per_pair))
-    other = (group + place + 1) % fabric.groups
-    ends_of = [
-        upper[a * holders + groups.gate(a, b, copy)[0] - (leaves if plus else 0)].ravel()
-        for a, b in ((group, other), (other, group))
-    ]
-    draft.one_way(kinds[2], ends_of[0], ends_of[1])
+    draft.one_way(kinds[2], *_global_ends(groups, upper))
     return groups
+
+
+def _global_ends(g: Groups, holders: Array) -> list[Array]:
+    """Return the switches at both ends of every global link; *holders* are those with global ports."""
+    group, place, copy = np.indices((g.groups, g.groups - 1, g.parallel))
+    other = (group + place + 1) % g.groups
+    each, before = (g.spines, g.leaves) if g.spines else (g.leaves, 0)
+    pairs = ((group, other), (other, group))
+    return [holders[a * each + g.gate(a, b, copy)[0] - before].ravel() for a, b in pairs]

@@ -110,13 +110,7 @@ def build_graph(fabric: Graph) -> Topology:
     """Return the topology of a graph; raise ClusterSimError if it is too large or in pieces."""
     ends = list(fabric.leaves)
     names = list(dict.fromkeys([*ends, *(v for e in fabric.edges for v in (e.source, e.target))]))
-    if len(names) > MOST_VERTICES:
-        raise ClusterSimError(
-            f"{fabric.name} has {len(names):,} vertices; paths are searched in graphs of up to "
-            f"{MOST_VERTICES:,}: describe a larger network by its shape"
-        )
-    if not ends:
-        raise ClusterSimError(f"{fabric.name} has no endpoints: name them in the field endpoints")
+    _check_size(fabric.name, len(names), len(ends))
     draft = Draft(layers=[Layer("endpoint", 0, len(ends))], vertices=len(ends))
     draft.layer("vertex", len(names) - len(ends))
     number = {name: place for place, name in enumerate(names)}
@@ -132,6 +126,16 @@ def build_graph(fabric: Graph) -> Topology:
     _check_joined(fabric.name, names, len(ends), (source, target))
     wiring = Searched(len(names), source.astype(np.int64), target.astype(np.int64))
     return draft.finish(wiring, fabric, len(ends), tuple(names))
+
+
+def _check_size(name: str, vertices: int, ends: int) -> None:
+    if vertices > MOST_VERTICES:
+        raise ClusterSimError(
+            f"{name} has {vertices:,} vertices; paths are searched in graphs of up to {MOST_VERTICES:,}: "
+            "describe a larger network by its shape"
+        )
+    if not ends:
+        raise ClusterSimError(f"{name} has no endpoints: name them in the field endpoints")
 
 
 def _cable(fabric: Graph, edge: Edge) -> Cable:

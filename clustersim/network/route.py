@@ -70,9 +70,9 @@ def routes(topology: Topology, source: Any, target: Any, flow: Any = 0, mode: Pa
     """
     mode = mode or topology.routing.paths
     _check_mode(topology, mode)
-    ends = _ends(topology, source, target)
-    numbers = np.broadcast_to(np.asarray(flow, dtype=np.uint64), ends[0].shape)
-    return _resources(topology, *ends, hashed(*ends, numbers), mode)
+    start, end, number = np.broadcast_arrays(*map(np.atleast_1d, (source, target, flow)))
+    ends = _ends(topology, start, end)
+    return _resources(topology, *ends, hashed(*ends, number), mode)
 
 
 def link_load(topology: Topology, traffic: Traffic, mode: Paths | None = None, flow: int = 0) -> LinkLoad:
@@ -83,6 +83,10 @@ def link_load(topology: Topology, traffic: Traffic, mode: Paths | None = None, f
     """
     mode = mode or topology.routing.paths
     paths, owner, share = _divided(topology, traffic, mode, flow)
+    if len(paths) == 1:
+        links = paths[0][paths[0] >= 0]
+        latency_s = float(topology.latency_s[links].sum())
+        return LinkLoad(links, np.full(len(links), traffic.share[0]), latency_s, traffic=traffic)
     used = paths >= 0
     links, place = np.unique(paths[used], return_inverse=True)
     bytes_of = np.broadcast_to((traffic.share[owner] * share)[:, None], paths.shape)[used]

@@ -133,6 +133,13 @@ class Topology:
         """Return the name of the tier of a link or bundle."""
         return self.tiers[int(self.tier[resource])]
 
+    def resource_name(self, resource: int) -> str:
+        """Return what a link or bundle is called: its ends, or its tier and a number."""
+        if resource < self.links:
+            ends = int(self.source[resource]), int(self.target[resource])
+            return " > ".join(map(self.vertex_name, ends))
+        return f"{self.tier_of(resource)} bundle {resource - self.links}"
+
     def to_networkx(self) -> nx.DiGraph:
         """Return the graph for inspection and drawing; parallel links become one edge of their sum."""
         import networkx as nx

@@ -139,7 +139,20 @@ JOB_SPANS: Final = _table(
     ("accelerators", "int32", "Accelerators of the node that the job held."),
 )
 
+LINKS: Final = _table(
+    "links",
+    "one link over a bin of time, or over a stretch of equal load; only where it carried something",
+    ("link", "int32", "The link, numbered as in the topology; bundles of links follow the links."),
+    ("name", "string", "From where to where it leads, such as 'leaf 3 > spine 1'; or the bundle."),
+    ("tier", "string", "The tier of links that it belongs to."),
+    ("start_s", "float64", "When the bin or stretch began."),
+    ("duration_s", "float64", "How long it was."),
+    ("bytes", "float64", "Bytes that the link carried in it."),
+    ("utilization_share", "float64", "Those bytes as a share of what the link can carry in that time."),
+    ("flows", "float64", "How many messages used it, on average over the time."),
+)
+
 TABLES: Final = {
     table.name: table
-    for table in (REQUESTS, ITERATIONS, TOKEN_GAPS, POWER, EVENTS, JOBS, JOB_WAITS, JOB_SPANS)
+    for table in (REQUESTS, ITERATIONS, TOKEN_GAPS, POWER, EVENTS, JOBS, JOB_WAITS, JOB_SPANS, LINKS)
 }

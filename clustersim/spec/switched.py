@@ -91,7 +91,8 @@ class FatTree(Fabric):
     """Three tiers: leaves, the spines of a pod, and cores that join the pods.
 
     Either by the *radix* k of equal switches (k**3 / 4 hosts; a leaf's ports divide as *oversubscription*
-    to 1 between hosts and spines), or number by number: spine j of every pod joins the cores of group j.
+    to 1 between hosts and spines), or number by number. Spine j of every pod joins all cores of a group:
+    group j, or with fewer *core_groups* the one that it shares with its neighbours.
     """
 
     kind: Literal["fat-tree"] = "fat-tree"
@@ -102,6 +103,8 @@ class FatTree(Fabric):
     pods: PositiveInt | None = None
     spines_per_pod: PositiveInt | None = None
     cores_per_spine: PositiveInt | None = None
+    core_groups: PositiveInt | None = None
+    """By default one for each spine of a pod."""
 
     @model_validator(mode="after")
     def _determined(self) -> Self:
@@ -117,6 +120,7 @@ class FatTree(Fabric):
             )
         if self.radix is None and self.oversubscription != 1.0:
             raise FieldError("oversubscription", "goes with radix; else it follows from the numbers")
+        _check_groups(self.core_groups, self.counts[3])
         return self
 
     @property
@@ -144,6 +148,11 @@ class FatTree(Fabric):
         return ("host", "leaf", "spine")
 
 
+def _check_groups(groups: int | None, spines: int) -> None:
+    if groups is not None and (not spines or spines % groups):
+        raise FieldError("core_groups", f"{groups} must divide the {spines} spines of a pod with cores above")
+
+
 class RailFatTree(Fabric):
     """Rail-optimised: accelerator r of *nodes_per_leaf* nodes meets its like at one leaf, that of rail r.
 
@@ -159,6 +168,8 @@ class RailFatTree(Fabric):
     links_per_spine: PositiveInt = 1
     leaves_per_pod: PositiveInt | None = None
     cores_per_spine: PositiveInt | None = None
+    core_groups: PositiveInt | None = None
+    """By default one for each spine of a pod."""
     isolated: bool = False
 
     @model_validator(mode="after")
@@ -172,6 +183,7 @@ class RailFatTree(Fabric):
                 "leaves_per_pod",
                 f"must be a multiple of the {self.rails} rails and divide the {self.leaves} leaves",
             )
+        _check_groups(self.core_groups, self.spines if self.leaves_per_pod else 0)
         if self.scale_up is not None and self.scale_up.size % self.rails:
             raise FieldError("scale_up.size", f"must be a multiple of the {self.rails} rails")
         if self.isolated and (self.leaves_per_pod or not self.routing.pxn):
