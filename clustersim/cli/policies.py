@@ -84,5 +84,12 @@ def _made(name: str, sort: str | None, fields: dict[str, Any]) -> Policy:
     try:
         return found.model_validate({"kind": name, **fields})
     except ValidationError as error:
-        lines = [f"{name}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ClusterSimError("\n".join([*lines, f"{name}: set fields with --set FIELD=VALUE"])) from None
+        raise ClusterSimError("\n".join(_told(name, problem) for problem in error.errors())) from None
+
+
+def _told(name: str, problem: Any) -> str:
+    """Say in one line what is wrong with a field of the policy *name*, and how to set it."""
+    field = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{name}: {field}: is required; give it with --set {field}=VALUE"
+    return f"{name}: {field}: {problem['msg']}"

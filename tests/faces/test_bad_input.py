@@ -109,7 +109,7 @@ def test_a_file_that_is_no_experiment_says_where_it_goes_wrong(
         (["show", "none.py:Mine"], "none.py: cannot be read: No such file or directory"),
         (["check", "chunkd"], "unknown batching policy 'chunkd'; allowed: ... (did you mean 'chunked'?)"),
         (["check", "chunked", "--sort", "bat"], "unknown sort of policy 'bat'; allowed: admission, arrival"),
-        (["check", "diurnal"], "diurnal: has no default for low, high"),
+        (["check", "constant"], "constant: at: is required; give it with --set at=VALUE"),
         (["new", "router", "new.md"], "'new.md' cannot hold a policy; allowed: a Python file"),
         (["new", "roter", "new.py"], "unknown sort of policy 'roter'; allowed: ... (did you mean 'router'?)"),
         (["report", "none"], "'none' is not a folder"),
