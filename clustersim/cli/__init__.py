@@ -16,6 +16,8 @@ __all__ = ["app", "catalogue", "experiments", "main", "network", "plan", "polici
 
 def main() -> None:
     """Run the command line; a mistake of the user ends with a line each and status 2, never a traceback."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # threads of linear algebra would change last digits
     try:
         app()
     except ClusterSimError as error:
