@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``--help`` and mistakes 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from clustersim.cli import catalogue, experiments, network, plan, policies, proof, results
