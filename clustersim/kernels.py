@@ -23,7 +23,7 @@ numba: Any = None
 with suppress(ImportError):
     import numba
 
-_MARK: Final = b"\n@entry\n"
+_MARKS: Final = (b"\n@kernel", b"\n@entry")
 
 
 def kernel(function: F) -> F:
@@ -65,7 +65,7 @@ def _digest(known: list[str] = []) -> str:  # noqa: B006  (computed once a proce
     if not known:
         here = Path(__file__).parent
         content = {file: file.read_bytes() for file in sorted(here.rglob("*.py"))}
-        folders = {file.parent for file, text in content.items() if _MARK in text}
+        folders = {file.parent for file, text in content.items() if any(mark in text for mark in _MARKS)}
         hashed = [text for file, text in content.items() if file.parent in folders or file.parent == here]
         known.append(blake2b(b"".join(hashed), digest_size=8).hexdigest())
     return known[0]
