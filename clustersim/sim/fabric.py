@@ -56,9 +56,9 @@ class Fabric:
         """Return what every link and bundle has carried so far."""
         raise NotImplementedError
 
-    def by_tier(self) -> Columns:
-        """Return bytes and utilisation of every tier from time 0 until now."""
-        return by_tier(self.topology, self.moved_bytes(), self.env.now)
+    def by_tier(self, until_s: float | None = None) -> Columns:
+        """Return bytes and utilisation of every tier from time 0 until now, or a time that has passed."""
+        return by_tier(self.topology, self.moved_bytes(), self.env.now if until_s is None else until_s)
 
     def load_between(self, source: int, target: int) -> LinkLoad:
         """Return what the next transfer between two endpoints puts on which links.
