@@ -88,27 +88,41 @@ class FlowSet:
         self._joining[number] = None
         return number
 
-    def add_paths(self, paths: Array, size_bytes: Any) -> Array:
-        """Let a flow join for each row of *paths* (-1 where there is no link); return their numbers."""
+    def add_paths(
+        self, paths: Array, size_bytes: Any, terms: Terms = EQUAL, caps_bytes_per_s: Any = None
+    ) -> Array:
+        """Let a flow join for each row of *paths* (-1 where there is no link); return their numbers.
+
+        All have the same *terms*, but each may have a cap of its own.
+        """
         sizes = np.broadcast_to(np.asarray(size_bytes, dtype=np.float64), len(paths))
-        used = paths >= 0
-        if not used.any(axis=1).all() or not (sizes > 0).all() or paths.max(initial=0) >= self.links:
+        if not (paths >= 0).any(axis=1).all() or not (sizes > 0).all() or paths.max(initial=0) >= self.links:
             raise ClusterSimError("every flow needs a path over links that there are, and a positive size")
-        taken = [self._pool.take(paths.shape[1]) for _ in range(len(paths))]
+        taken = [self._pool.take(paths.shape[1] + 1) for _ in range(len(paths))]
         self._fit()
         numbers, firsts = np.array(taken, dtype=np.int64).reshape(-1, 2).T
-        at = (firsts[:, None] + np.cumsum(used, axis=1) - 1)[used]
-        s = self._s
-        s.entry[at, state.LINK] = paths[used]
-        s.entry[at, state.OWNER] = np.broadcast_to(numbers[:, None], paths.shape)[used]
-        s.coef[at] = 1.0
-        s.whole[numbers, state.FIRST] = firsts
-        s.whole[numbers, state.LAST] = firsts + used.sum(axis=1)
-        s.whole[numbers, state.CLASS] = 0
-        s.real[numbers, state.WEIGHT] = 1.0
-        s.real[numbers, state.LEFT] = s.real[numbers, state.SIZE] = sizes
+        caps = np.broadcast_to(
+            terms.cap_bytes_per_s if caps_bytes_per_s is None else caps_bytes_per_s, len(paths)
+        )
+        own = np.where(np.isfinite(caps), self.links + numbers, -1)
+        self._s.link[own[own >= 0], state.CAPACITY] = caps[own >= 0]
+        self._fill(numbers, firsts, np.column_stack([paths, own]), terms)
+        self._s.real[numbers, state.LEFT] = self._s.real[numbers, state.SIZE] = sizes
         self._joining.update(dict.fromkeys(numbers.tolist()))
         return numbers
+
+    def _fill(self, numbers: Array, firsts: Array, paths: Array, terms: Terms) -> None:
+        """Write the entries of flows, each link of which carries all of their bytes."""
+        s, used = self._s, paths >= 0
+        at = (firsts[:, None] + np.cumsum(used, axis=1) - 1)[used]
+        s.entry[at, state.LINK] = paths[used]
+        s.entry[at, state.OWNER] = np.broadcast_to(numbers[:, None], paths.shape)[used]
+        s.coef[at] = terms.weight
+        s.whole[numbers, state.FIRST] = firsts
+        s.whole[numbers, state.LAST] = firsts + used.sum(axis=1)
+        s.whole[numbers, state.CLASS] = terms.priority
+        s.real[numbers, state.WEIGHT] = terms.weight
+        s.scalar[state.CLASSES] = max(s.scalar[state.CLASSES], terms.priority + 1)
 
     def remove(self, number: int) -> None:
         """Let an activity leave at the next update, whether done or not."""

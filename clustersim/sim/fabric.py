@@ -241,7 +241,8 @@ class Flow(Fluid):
             return super().transfer(source, target, size_bytes, terms)
         paths, shares = self._paths(Traffic.of(source, target))
         latency_s = float(path_latency_s(self.topology, paths).max())
-        return self._start(paths, shares * size_bytes, latency_s, terms)
+        message = _Message(self.env.event(), latency_s)
+        return self._start(paths, shares, message, (size_bytes, terms))
 
     def collective(self, load: LinkLoad, size_bytes: float, terms: Terms = EQUAL) -> simpy.Event:
         """Start a flow for every queue pair of every pair of endpoints; a load without pairs is one."""
@@ -249,7 +250,8 @@ class Flow(Fluid):
             return super().collective(load, size_bytes, terms)
         paths, shares = self._paths(load.traffic)
         terms = Terms(terms.weight, min(terms.cap_bytes_per_s, load.cap_bytes_per_s), terms.priority)
-        return self._start(paths, shares * size_bytes, load.latency_s, terms)
+        message = _Message(self.env.event(), load.latency_s)
+        return self._start(paths, shares, message, (size_bytes, terms))
 
     @property
     def _splits(self) -> bool:
@@ -264,19 +266,16 @@ class Flow(Fluid):
         moving = (paths >= 0).any(axis=1)
         return paths[moving], (traffic.share[owner] / pairs)[moving]
 
-    def _start(self, paths: Array, sizes: Array, latency_s: float, terms: Terms) -> simpy.Event:
-        message = _Message(self.env.event(), latency_s, len(paths))
+    def _start(self, paths: Array, shares: Array, message: _Message, job: tuple[float, Terms]) -> simpy.Event:
+        """Start the flows of a message, each with its share of the bytes and of the highest speed."""
+        size_bytes, terms = job
+        message.left = len(paths)
         if not len(paths):
-            self._arrive(message.event, latency_s)
-        elif terms == EQUAL:
-            for number in self._flows.add_paths(paths, sizes).tolist():
-                self._enter(message, number)
-        else:
-            part = 1.0 / len(paths)
-            each = Terms(terms.weight * part, terms.cap_bytes_per_s * part, terms.priority)
-            for path, size in zip(paths, sizes.tolist(), strict=True):
-                links = path[path >= 0]
-                self._enter(message, self._flows.add(links, np.ones(len(links)), size, each))
+            self._arrive(message.event, message.latency_s)
+            return message.event
+        caps = shares * terms.cap_bytes_per_s
+        for number in self._flows.add_paths(paths, shares * size_bytes, terms, caps).tolist():
+            self._enter(message, number)
         return message.event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from math import isqrt
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, PositiveInt, TypeAdapter, model_validator
@@ -183,27 +184,41 @@ def load_fabric(name: str) -> Fabric:
 def of_node(node: Node, latency_s: float = 0.0, efficiency: float = 1.0) -> Fabric:
     """Return the inside of a node of the catalogue as an interconnect.
 
-    In a mesh each peer gets an equal part of an accelerator's bandwidth, in a torus each neighbour; a node
-    without a link of its own, or with PCI Express, is a tree with one switch an accelerator.
+    In a mesh each peer gets an equal part of an accelerator's bandwidth, in a torus (of two dimensions, as
+    square as can be) each neighbour; a node without a link of its own, or with PCI Express, is a tree with a
+    switch for each accelerator.
     """
-    count, link = node.accelerators, node.link
-    meshed = link.kind.endswith("-mesh")
-    if link.kind in ("pcie", "none"):
-        lane = LinkClass(bandwidth=node.host_bandwidth or link.bandwidth, latency=latency_s)
-        sockets = 2 if count > 1 and count % 2 == 0 else 1
-        tiers = ("lane", "uplink", "memory", "socket")[: 4 if sockets > 1 else 3]
-        wide = lane.model_copy(update={"bandwidth": lane.bandwidth * count / sockets})
-        links = {tier: lane if tier in ("lane", "uplink") else wide for tier in tiers}
-        switches = count // sockets
-        return NodeFabric(
-            name=node.name,
-            accelerators=count,
-            layout="pcie",
-            sockets=sockets,
-            switches_per_socket=switches,
-            links=links,
-        )
-    peers = max(1, count - 1) if meshed else 1
-    joined = LinkClass(bandwidth=link.bandwidth / peers, latency=latency_s, efficiency=efficiency)
-    layout: Literal["mesh", "switch"] = "mesh" if meshed else "switch"
+    count, kind, sent = node.accelerators, node.link.kind, node.link.bandwidth
+    if kind in ("pcie", "none"):
+        return _tree(node, latency_s, efficiency)
+    sides = _square(count)
+    near = sum(min(2, side - 1) for side in sides) if kind == "torus" else 1
+    peers = max(1, count - 1) if kind.endswith("-mesh") else max(1, near)
+    joined = LinkClass(bandwidth=sent / peers, latency=latency_s, efficiency=efficiency)
+    if kind == "torus":
+        return Torus(name=node.name, dimensions=sides, links={"ici": joined})
+    layout: Literal["mesh", "switch"] = "mesh" if kind.endswith("-mesh") else "switch"
     return NodeFabric(name=node.name, accelerators=count, layout=layout, links={"scale_up": joined})
+
+
+def _square(count: int) -> tuple[int, int]:
+    short = next(n for n in range(isqrt(count), 0, -1) if count % n == 0)
+    return short, count // short
+
+
+def _tree(node: Node, latency_s: float, efficiency: float) -> NodeFabric:
+    count = node.accelerators
+    sockets = 2 if count > 1 and count % 2 == 0 else 1
+    lane = LinkClass(
+        bandwidth=node.host_bandwidth or node.link.bandwidth, latency=latency_s, efficiency=efficiency
+    )
+    wide = lane.model_copy(update={"bandwidth": lane.bandwidth * count / sockets})
+    links = {"lane": lane, "uplink": lane, "memory": wide} | ({"socket": wide} if sockets > 1 else {})
+    return NodeFabric(
+        name=node.name,
+        accelerators=count,
+        layout="pcie",
+        sockets=sockets,
+        switches_per_socket=count // sockets,
+        links=links,
+    )

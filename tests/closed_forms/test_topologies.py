@@ -573,7 +573,7 @@ def test_the_inside_of_every_node_of_the_catalogue_is_a_fabric() -> None:
     for name in card_files("topologies/nodes"):
         node = load_card(Node, "topologies/nodes", name)
         topology = build(of_node(node))
-        if node.accelerators > 1 and node.link.kind not in ("none", "pcie", "torus"):
+        if node.accelerators > 1 and node.link.kind not in ("none", "pcie"):
             sent = topology.capacity_bytes_per_s[: topology.links][topology.source == 0].sum()
             assert sent == pytest.approx(node.link.bandwidth), name
 

@@ -213,6 +213,18 @@ def test_a_ring_alone_takes_the_same_time_at_every_fidelity(name: str) -> None:
         assert waited(network, (0.0, network.collective, load, size))[0] == pytest.approx(closed_s, rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", FIDELITIES)
+def test_a_collective_goes_no_faster_than_its_cap(kind: type[Fabric]) -> None:
+    """The cap is on the message: every flow gets the share that it has of the bytes."""
+    load = ring(TREE, TREE.group(16))
+    capped = LinkLoad(load.links, load.weights, 2e-6, 1e8, load.traffic)
+    network = kind(simpy.Environment(), TREE)
+    assert waited(network, (0.0, network.collective, capped, 1e7))[0] == pytest.approx(0.1 + 2e-6)
+    network = kind(simpy.Environment(), TREE)
+    terms = Terms(weight=3.0, cap_bytes_per_s=5e7, priority=2)
+    assert waited(network, (0.0, network.collective, capped, 1e7, terms))[0] == pytest.approx(0.2 + 2e-6)
+
+
 def test_where_hashes_collide_flows_agree_with_one_activity_on_the_busiest_link() -> None:
     """Flows of equal size: the last one ends when the busiest link is through."""
     topology = build(
