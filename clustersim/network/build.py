@@ -54,7 +54,7 @@ def summary(topology: Topology) -> dict[str, Any]:
     rows: dict[str, Any] = {"kind": topology.kind, "endpoints": ends}
     for layer in topology.layers:
         if layer.first >= ends:
-            rows[f"{layer.name}_count"] = layer.count
+            rows[f"{layer.name.replace(' ', '_')}_count"] = layer.count
     tier = topology.tier[: topology.links]
     for number, name in enumerate(topology.tiers):
         of_tier = np.flatnonzero(tier == number)
@@ -132,6 +132,7 @@ def _build_sites(draft: Draft, fabric: Wan) -> Topology:
         draft.prefix = f"{site.name} "
         ports = np.concatenate([ends[number], np.repeat(gateways[number], site.border)])
         wiring = _wire(draft, site.fabric, ports, site.size)
-        places.append(Place(int(ends[number][0]), site.size, wiring, site.border))
+        mode = site.fabric.routing.paths
+        places.append(Place(int(ends[number][0]), site.size, wiring, site.border, mode))
     lines, capacity = wire_lines(draft, fabric, gateways)
     return draft.finish(Sites(tuple(places), lines, capacity), fabric, count)

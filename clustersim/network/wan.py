@@ -20,12 +20,13 @@ from clustersim.spec.interconnect import Paths
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A site: its first endpoint, how many, its wiring, and its border ports."""
+    """A site: its first endpoint, how many, its wiring, its border ports, and how it routes."""
 
     first: int
     count: int
     wiring: Wiring
     border: int
+    mode: Paths
 
     @property
     def outer(self) -> Wiring:
@@ -47,7 +48,7 @@ class Sites:
     capacity_bytes_per_s: tuple[float, ...]
     """Of the lines of each pair of sites, if there are two."""
 
-    modes: ClassVar[tuple[Paths, ...]] = ("ecmp", "spread", "single")
+    modes: ClassVar[tuple[Paths, ...]] = ("ecmp",)
 
     @property
     def ways(self) -> int:
@@ -87,25 +88,26 @@ class Sites:
                 if not len(flows):
                     continue
                 ends = source[flows] - place.first, target[flows] - other.first
-                legs = _legs(place, other, ends, choice[flows], mode)
+                legs = _legs(place, other, ends, choice[flows])
                 if a != b:
                     legs.insert(1, np.tile(self.lines[a, b], (len(flows), 1)))
                 parts.append((flows, legs))
         return _stacked(len(source), parts)
 
 
-def _legs(place: Place, other: Place, ends: tuple[Array, Array], choice: Array, mode: Paths) -> list[Array]:
+def _legs(place: Place, other: Place, ends: tuple[Array, Array], choice: Array) -> list[Array]:
+    """Return the paths inside a site, or out of one and into another, as each routes by itself."""
     source, target = ends
     if place is other:
-        return [place.wiring.paths(source, target, choice, _allowed(place.wiring, mode))]
-    out = place.outer.paths(source, place.port(source), choice, _allowed(place.outer, mode))
-    into = other.outer.paths(other.port(target), target, choice, _allowed(other.outer, mode))
+        return [place.wiring.paths(source, target, choice, _mode(place, place.wiring))]
+    out = place.outer.paths(source, place.port(source), choice, _mode(place, place.outer))
+    into = other.outer.paths(other.port(target), target, choice, _mode(other, other.outer))
     return [out, into]
 
 
-def _allowed(wiring: Wiring, mode: Paths) -> Paths:
-    """Return the mode, or the hash where a site cannot spread by itself."""
-    return mode if mode in wiring.modes else "ecmp"
+def _mode(place: Place, wiring: Wiring) -> Paths:
+    """Return how a site routes: by hash where it would spread over paths that no bundles stand for."""
+    return place.mode if place.mode in wiring.modes else "ecmp"
 
 
 def _stacked(count: int, parts: list[tuple[Array, list[Array]]]) -> Array:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 import simpy
 
-from clustersim.errors import ClusterSimError, choices
+from clustersim.errors import ClusterSimError, StalledError, choices
 from clustersim.network.route import (
     LinkLoad,
     Traffic,
@@ -156,6 +156,12 @@ class Fluid(Fabric):
         terms = Terms(terms.weight, cap, terms.priority)
         self._enter(message, self._flows.add(load.links, load.weights, size_bytes, terms))
         return message.event
+
+    def check_done(self) -> None:
+        """Raise StalledError if messages are under way that will never arrive."""
+        stuck = len({id(message) for message in self._messages.values()})
+        if stuck and self._flows.next_s >= NEVER and not self._asked:
+            raise StalledError(f"{stuck} messages never arrive: links on their way carry nothing")
 
     def cancel(self, event: simpy.Event) -> float:
         """Stop the message of *event*, which will never succeed; return the bytes that were left of it."""

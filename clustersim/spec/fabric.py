@@ -144,6 +144,10 @@ class Wan(Fabric):
                 raise FieldError(f"lines.{number}.between", "a line joins two different sites")
         if self.scale_up is not None:
             raise FieldError("scale_up", "belongs to the fabrics of the sites")
+        if self.routing.mode != "ecmp":
+            raise FieldError(
+                "routing.mode", "every site routes as its own fabric says, and lines as they lie"
+            )
         return self
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from clustersim.errors import FieldError
-from clustersim.spec.interconnect import Fabric
+from clustersim.spec.interconnect import Fabric, Routing
 from clustersim.spec.workload import one_of
 
 
@@ -218,6 +218,8 @@ class MultiPlane(Fabric):
     def _bare(self) -> Self:
         if self.plane.scale_up is not None:
             raise FieldError("plane.scale_up", "belongs to the whole, beside planes")
+        if self.plane.routing != Routing():
+            raise FieldError("plane.routing", "belongs to the whole, beside planes")
         return self
 
     @property

@@ -391,7 +391,7 @@ def test_switches_and_links_are_as_many_as_the_shape_says(
 ) -> None:
     facts = summary(BUILT[name])
     counted = {key: value for key, value in facts.items() if key.endswith("_count")}
-    assert counted == {f"{layer}_count": count for layer, count in layers.items()}
+    assert counted == {f"{layer.replace(' ', '_')}_count": count for layer, count in layers.items()}
     assert {tier: facts[f"{tier}_links"] for tier in BUILT[name].tiers} == links
 
 
@@ -449,6 +449,7 @@ def test_two_equal_sites_are_divided_by_the_lines_between_them() -> None:
     topology = build(load_fabric("two-sites"))
     assert topology.wiring.bisection_bytes_per_s == pytest.approx(6.4e12 / 8 * 0.95)
     assert topology.endpoints == 2 * (1024 - 16)
+    assert topology.wiring.modes == ("ecmp",)
     path = routes(topology, 3, 1008 + 3)[0]
     assert [topology.tier_of(e) for e in path if e >= 0].count("fibre") == 1
 
@@ -652,6 +653,17 @@ def test_the_inside_of_every_node_of_the_catalogue_is_a_fabric() -> None:
         (
             "{kind: graph, name: x, edges: [{source: a, target: a, bandwidth: 1 GB/s}]}",
             "fabric.edges.0.target: 'a' is joined to itself",
+        ),
+        (
+            "{kind: wan, name: x, sites: [{name: a, fabric: nvl72}, {name: b, fabric: nvl72}], "
+            "routing: spray, lines: [{between: [a, b], link: f}], links: {f: {bandwidth: 1 GB/s}}}",
+            "fabric.routing.mode: every site routes as its own fabric says",
+        ),
+        (
+            "{kind: multi-plane, name: x, planes: 2, plane: {kind: leaf-spine, name: y, leaves: 2, "
+            "hosts_per_leaf: 2, spines: 1, routing: spray, links: "
+            "{host: &c {bandwidth: 1 GB/s}, leaf: *c}}}",
+            "fabric.plane.routing: belongs to the whole",
         ),
         ("{kind: graph, name: x, file: none.csv}", "fabric.file: no file 'none.csv'"),
         ("{kind: graph, name: x, file: fabric.yaml}", "names itself"),

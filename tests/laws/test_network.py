@@ -10,7 +10,7 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustersim.errors import ClusterSimError
+from clustersim.errors import ClusterSimError, StalledError
 from clustersim.network.build import build
 from clustersim.network.route import LinkLoad, Traffic, link_load
 from clustersim.network.share import FlowSet, Terms
@@ -310,8 +310,11 @@ def test_a_link_that_fails_and_comes_back_delays_what_crosses_it() -> None:
     network.set_capacity(0, 0.0)
     network.env.run(until=10.25)
     assert not event.triggered
+    with pytest.raises(StalledError, match="1 messages never arrive"):
+        network.check_done()
     network.set_capacity(0, 1e9)
     network.env.run(event)
+    network.check_done()
     assert network.env.now == pytest.approx(11.0 + 2e-6)
 
 
